@@ -1,0 +1,173 @@
+/**
+ * What a manager tells the programs of its site, and what they report back (docs/architecture.md, "Control").
+ *
+ * Programs dial out over mutual TLS: they long-poll their orders and post reports. Orders are the whole wanted
+ * state with a revision, so losing one loses nothing; programs keep the last ones on disk and go on by them for as
+ * long as the manager is away. Tasks are carried out at least once and are idempotent by their id.
+ */
+import { Type, type Static } from 'typebox';
+
+const Id = Type.String({ pattern: '^[0-9a-z][0-9a-z-]{0,63}$' });
+const Uuid = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' });
+/** A VM's or a disk's name, as libvirt allows it, without slashes and control characters. */
+const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^/\\x00-\\x1f]+$' });
+const Text = Type.String({ maxLength: 4096 });
+const Milliseconds = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+const Bytes = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+const Pem = Type.String({ maxLength: 16_384 });
+const closed = { additionalProperties: false };
+
+/** A certificate authority that this site trusts: its own, and one for each paired site. */
+export const TrustedSite = Type.Object({ site_id: Id, site_name: Name, ca_pem: Pem }, closed);
+export type TrustedSite = Static<typeof TrustedSite>;
+
+/** Where a replication server listens, and who its certificate must say it is. */
+export const ServerEndpoint = Type.Object(
+  {
+    site_id: Id,
+    server_id: Id,
+    host: Type.String({ maxLength: 255 }),
+    port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+  },
+  closed,
+);
+export type ServerEndpoint = Static<typeof ServerEndpoint>;
+
+/** One VM to replicate to one site. */
+export const ProtectionOrder = Type.Object(
+  {
+    replica_id: Id,
+    vm_uuid: Uuid,
+    vm_name: Name,
+    /** libvirt targets; empty means all disks that can be replicated. */
+    disks: Type.Array(Name, { maxItems: 64 }),
+    rpo_ms: Milliseconds,
+    epoch: Type.Integer({ minimum: 1 }),
+    /** What to do with a disk that appears later: take it in with the next point, or report it only. */
+    added_disks: Type.Union([Type.Literal('replicate'), Type.Literal('report')]),
+    /** Most scratch that a cycle may take on the host, over all disks of the VM. */
+    scratch_bytes: Bytes,
+    server: ServerEndpoint,
+  },
+  closed,
+);
+export type ProtectionOrder = Static<typeof ProtectionOrder>;
+
+/** Bring a VM up on this host from an opened view. */
+export const RecoverTask = Type.Object(
+  {
+    id: Id,
+    kind: Type.Literal('recover'),
+    replica_id: Id,
+    /** The view as the replication server reported it. */
+    view: Type.Object(
+      {
+        socket_path: Type.String({ maxLength: 1024 }),
+        attachments_path: Type.String({ maxLength: 1024 }),
+        sequence: Type.Integer({ minimum: 1 }),
+        disks: Type.Array(Type.Object({ key: Name, bytes: Bytes, export_name: Name }, closed), {
+          maxItems: 64,
+        }),
+        attachments: Type.Array(
+          Type.Object(
+            { kind: Type.String({ maxLength: 32 }), sha256: Type.String({ maxLength: 64 }) },
+            closed,
+          ),
+          { maxItems: 16 },
+        ),
+      },
+      closed,
+    ),
+    /** The name on this host; the VM's own for a recovery, another for a test. */
+    name: Name,
+    purpose: Type.Union([Type.Literal('recovery'), Type.Literal('test')]),
+    /** The VM keeps its UUID and MAC addresses in a recovery and gets new ones in a test. */
+    epoch: Type.Integer({ minimum: 1 }),
+    /** Protected site's network name to this site's; what is not named goes to `default_network`. */
+    networks: Type.Record(Name, Name),
+    default_network: Type.Union([Name, Type.Null()]),
+    /** Directory on this host for the new disks. */
+    storage_path: Type.String({ maxLength: 1024 }),
+    /** Text on the serial console, or an answer of the guest agent, that counts as a sign of life. */
+    sign_of_life: Type.Object(
+      { serial_text: Type.Union([Text, Type.Null()]), timeout_ms: Milliseconds },
+      closed,
+    ),
+  },
+  closed,
+);
+export type RecoverTask = Static<typeof RecoverTask>;
+
+/** Take down a test VM and all that its recovery made on this host. */
+export const DiscardTask = Type.Object(
+  { id: Id, kind: Type.Literal('discard'), recover_task_id: Id },
+  closed,
+);
+export type DiscardTask = Static<typeof DiscardTask>;
+
+export const AgentTask = Type.Union([RecoverTask, DiscardTask]);
+export type AgentTask = Static<typeof AgentTask>;
+
+export const AgentOrders = Type.Object(
+  {
+    revision: Type.Integer({ minimum: 0 }),
+    site_id: Id,
+    trust: Type.Array(TrustedSite, { maxItems: 64 }),
+    protections: Type.Array(ProtectionOrder, { maxItems: 10_000 }),
+    tasks: Type.Array(AgentTask, { maxItems: 1000 }),
+  },
+  closed,
+);
+export type AgentOrders = Static<typeof AgentOrders>;
+
+/** A replica that a replication server is to keep, and who may write it. */
+export const ReplicaOrder = Type.Object(
+  {
+    replica_id: Id,
+    vm_uuid: Uuid,
+    vm_name: Name,
+    /** Agents of this site may write it. */
+    source_site_id: Id,
+    epoch: Type.Integer({ minimum: 1 }),
+    retention: Type.Object(
+      {
+        keep_all_ms: Milliseconds,
+        tiers: Type.Array(Type.Object({ every_ms: Milliseconds, for_ms: Milliseconds }, closed), {
+          maxItems: 16,
+        }),
+      },
+      closed,
+    ),
+  },
+  closed,
+);
+export type ReplicaOrder = Static<typeof ReplicaOrder>;
+
+/** Serve a recovery point over NBD on a Unix socket until `close_view`. Sequence 0 asks for the newest point. */
+export const OpenViewTask = Type.Object(
+  { id: Id, kind: Type.Literal('open_view'), replica_id: Id, sequence: Type.Integer({ minimum: 0 }) },
+  closed,
+);
+export const CloseViewTask = Type.Object(
+  { id: Id, kind: Type.Literal('close_view'), open_task_id: Id },
+  closed,
+);
+/** Remove a replica and everything in it. */
+export const DeleteReplicaTask = Type.Object(
+  { id: Id, kind: Type.Literal('delete_replica'), replica_id: Id },
+  closed,
+);
+export const ServerTask = Type.Union([OpenViewTask, CloseViewTask, DeleteReplicaTask]);
+export type ServerTask = Static<typeof ServerTask>;
+
+export const ServerOrders = Type.Object(
+  {
+    revision: Type.Integer({ minimum: 0 }),
+    site_id: Id,
+    trust: Type.Array(TrustedSite, { maxItems: 64 }),
+    replicas: Type.Array(ReplicaOrder, { maxItems: 100_000 }),
+    tasks: Type.Array(ServerTask, { maxItems: 1000 }),
+  },
+  closed,
+);
+export type ServerOrders = Static<typeof ServerOrders>;

@@ -1,0 +1,116 @@
+/**
+ * What an agent and a replication server say to each other about one replica (docs/wire-protocol.md).
+ *
+ * One TLS connection carries one session about one replica of one VM. The agent asks, the server answers, except
+ * for `credit` and `failure`, which the server sends when it likes. Control messages are JSON with snake_case keys,
+ * checked field by field; segments, digests and attachments are binary.
+ */
+
+/** A recovery point by its place in the replica's log and by a random stamp that no other history can share. */
+export type PointRef = {
+  /** Rises by one with every point of a replica, from 1. This is the number people type. */
+  sequence: number;
+  /** 32 hex digits, drawn by the agent when it begins the point. */
+  stamp: string;
+};
+
+/** A disk of the VM as the replica knows it. `key` is the libvirt target, such as `vda`. */
+export type DiskSpec = { key: string; bytes: number };
+
+/** A file that belongs to a recovery point: the VM's definition, firmware variables, TPM state. */
+export type Attachment = {
+  kind: 'definition' | 'nvram' | 'tpm';
+  /** Lower-case hex SHA-256 of the bytes; the bytes are sent when the server does not hold them. */
+  sha256: string;
+  bytes: number;
+};
+
+export type Open = {
+  kind: 'open';
+  protocol: number;
+  replicaId: string;
+  vm: { uuid: string; name: string };
+  /** Rises at every change of site; a server that knows a higher one answers epoch_stale. */
+  epoch: number;
+  disks: DiskSpec[];
+};
+
+export type Opened = {
+  kind: 'opened';
+  /** The newest durable recovery point; absent while the first copy is being made. */
+  head?: PointRef & { momentMs: number };
+  /**
+   * The state the next point is a delta against: the head's, or what a first copy left behind so far.
+   * `root` is the digest tree's root (section 5), 32 hex digits.
+   */
+  disks: { key: string; bytes: number; root: string }[];
+  /** A point whose transfer was cut: its stamp and how many segments are safely here. */
+  partial?: { stamp: string; segmentCount: number };
+  /** Flow control: segments and bytes that may be sent beyond what was credited. */
+  window: { segmentCount: number; bytes: number };
+};
+
+/** Asks for a range of nodes of a disk's digest tree; level 0 holds the blocks' own digests. */
+export type DigestsGet = { kind: 'digests_get'; disk: number; level: number; first: number; count: number };
+export type Digests = { kind: 'digests'; disk: number; level: number; first: number; digests: Uint8Array };
+
+export type Begin = {
+  kind: 'begin';
+  sequence: number;
+  stamp: string;
+  /** When the source's disks were frozen, ms since the epoch, by the source's clock. */
+  momentMs: number;
+  /** The head this point is a delta against; absent for a first copy. */
+  base?: PointRef;
+  disks: DiskSpec[];
+};
+/** `segmentCount` segments of this very point are already here: go on after them. */
+export type Begun = { kind: 'begun'; segmentCount: number };
+
+/** An encoded Segment (segment.ts). `index` counts from 0 within the point. */
+export type SegmentMessage = { kind: 'segment'; index: number; segment: Uint8Array };
+/** Everything up to here has left the server's queue; totals since `begun`. */
+export type Credit = { kind: 'credit'; segmentCount: number; bytes: number };
+
+export type AttachmentsOffer = { kind: 'attachments_offer'; attachments: Attachment[] };
+export type AttachmentsWanted = { kind: 'attachments_wanted'; sha256: string[] };
+export type AttachmentData = { kind: 'attachment'; sha256: string; bytes: Uint8Array };
+
+export type Commit = {
+  kind: 'commit';
+  stamp: string;
+  segmentCount: number;
+  /** Root of each disk's digest tree after this point, in the order of `begin`: the server's must be equal. */
+  roots: string[];
+  attachments: Attachment[];
+  consistency: 'crash' | 'quiesced' | 'off';
+};
+/** The point is durable: kill -9 or power loss cannot take it back. */
+export type Acknowledged = { kind: 'acknowledged'; sequence: number; stamp: string };
+
+export type Abort = { kind: 'abort'; stamp: string };
+export type Aborted = { kind: 'aborted' };
+export type Ping = { kind: 'ping'; id: number };
+export type Pong = { kind: 'pong'; id: number };
+/** The session ends after this. `code` is a FailureCode. */
+export type FailureMessage = { kind: 'failure'; code: string; message: string; hint?: string };
+
+export type Message =
+  | Open
+  | Opened
+  | DigestsGet
+  | Digests
+  | Begin
+  | Begun
+  | SegmentMessage
+  | Credit
+  | AttachmentsOffer
+  | AttachmentsWanted
+  | AttachmentData
+  | Commit
+  | Acknowledged
+  | Abort
+  | Aborted
+  | Ping
+  | Pong
+  | FailureMessage;

@@ -1,0 +1,120 @@
+/** Checks the shape of the source itself: which folder may import which, what a pure folder may touch, and form. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+const CORE = ['lib', 'disk', 'nbd', 'libvirt', 'wire'];
+/** The architecture. A folder of src/ may import itself and what its row names. */
+const MAY_IMPORT: Record<string, readonly string[]> = {
+  lib: [],
+  disk: ['lib'],
+  nbd: ['disk', 'lib'],
+  libvirt: ['lib'],
+  wire: ['disk', 'lib'],
+  replication: ['wire', 'disk', 'lib'],
+  replica: ['wire', 'disk', 'lib'],
+  control: ['lib'],
+  api: ['lib'],
+  recovery: ['libvirt', 'replica', 'disk', 'wire', 'lib'],
+  agent: [...CORE, 'replication', 'recovery', 'control'],
+  'replication-server': [...CORE, 'replica', 'control'],
+  manager: ['lib', 'recovery', 'control', 'api'],
+  cli: ['lib', 'api', 'replica', 'disk'],
+};
+/** Packages that a folder may import; the core has none but the XML parser. */
+const PACKAGES: Record<string, readonly string[]> = {
+  libvirt: ['@xmldom/xmldom'],
+  control: ['typebox'],
+  api: ['typebox'],
+  agent: ['pino', 'typebox', '@peculiar/x509'],
+  'replication-server': ['pino', 'typebox', '@peculiar/x509'],
+  manager: ['fastify', '@fastify/swagger', 'typebox', 'kysely', 'pg', '@peculiar/x509', 'pino'],
+  cli: ['commander'],
+};
+/** Folders the simulation runs: the same seed must give the same run, so nothing in them may see the outside world. */
+const PURE = ['wire', 'replication', 'replica'];
+const EDGE = /(-client|-server|-contract|-fixture|\.test)\.ts$/;
+const PURE_MODULES = ['node:assert/strict', 'node:zlib', 'node:crypto'];
+const IMPURE =
+  /\bDate\.now|\bnew Date\(|\bMath\.random|\bsetTimeout|\bsetInterval|\bsetImmediate|\bprocess\.|\bperformance\./;
+const COLUMNS_MAX = 120;
+const LINES_MAX = 400;
+
+const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
+  encoding: 'utf8',
+});
+const paths = tracked.split('\n').filter((path) => path !== '' && isThere(path));
+const sources = paths.filter((path) => path.endsWith('.ts'));
+
+for (const path of sources) {
+  test(`${path} keeps to the architecture and the form`, () => {
+    const text = readFileSync(path, 'utf8');
+    checkForm(path, text);
+    if (path.startsWith('src/')) checkImports(path, text);
+  });
+}
+
+test('no file names a registry, a path of one machine, or carries a lock entry with a host', () => {
+  const host = new RegExp(['registry', 'npmjs'].join('\\.') + '|' + ['deb', 'debian', 'org'].join('\\.'));
+  for (const path of paths.filter((name) => /\.(ts|json|md|yml|sh)$|^antipode$|^\.ci\//.test(name))) {
+    const text = readFileSync(path, 'utf8');
+    assert(!host.test(text), `${path}: names a package registry's host`);
+    assert(
+      !/\/work\/(main|shared)/.test(text) || path === 'tools/tidy.test.ts',
+      `${path}: path of one machine`,
+    );
+  }
+});
+
+function isThere(path: string): boolean {
+  try {
+    return readFileSync(path).length >= 0;
+  } catch {
+    return false;
+  }
+}
+
+function checkForm(path: string, text: string): void {
+  assert(
+    /^(#!.*\n)?\/\*\*/.test(text) || path.endsWith('.test.ts'),
+    `${path}: starts without a header comment`,
+  );
+  assert(!/\bfrom '\.\.\//.test(text), `${path}: import across folders with #/, not ../`);
+  assert(!/^export default/m.test(text), `${path}: named exports only`);
+  assert(!/^export \* from/m.test(text), `${path}: no barrels`);
+  const lines = text.split('\n');
+  assert(lines.length <= LINES_MAX + 1, `${path}: ${lines.length} lines, more than ${LINES_MAX}`);
+  if (path.endsWith('.test.ts')) return;
+  const long = lines.findIndex((line) => line.length > COLUMNS_MAX);
+  assert.equal(long, -1, `${path}:${long + 1}: longer than ${COLUMNS_MAX} columns`);
+}
+
+function checkImports(path: string, text: string): void {
+  const folder = path.split('/')[1]!;
+  const allowed = MAY_IMPORT[folder];
+  assert(allowed, `src/${folder} has no row in MAY_IMPORT`);
+  const isTest = EDGE.test(path) && /(-contract|-fixture|\.test)\.ts$/.test(path);
+  for (const [, specifier] of text.matchAll(/(?:from|import\() ?'([^']+)'/g)) {
+    const target = /^#\/([^/]+)\//.exec(specifier!)?.[1];
+    if (target !== undefined) {
+      assert(
+        target === folder || allowed.includes(target) || isTest,
+        `${path}: ${folder} may not import ${target}`,
+      );
+    } else if (specifier!.startsWith('node:')) {
+      const isPure = PURE.includes(folder) && !EDGE.test(path);
+      assert(!isPure || PURE_MODULES.includes(specifier!), `${path}: a pure folder imports ${specifier}`);
+    } else if (!specifier!.startsWith('./') && !isTest) {
+      const name = /^(@[^/]+\/[^/]+|[^/]+)/.exec(specifier!)![1]!;
+      assert(
+        (PACKAGES[folder] ?? []).includes(name),
+        `${path}: ${folder} may not import the package ${name}`,
+      );
+    }
+  }
+  if (PURE.includes(folder) && !EDGE.test(path)) {
+    const impure = IMPURE.exec(text.replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, ''));
+    assert(!impure, `${path}: must stay pure, uses ${impure?.[0]}`);
+  }
+}
