@@ -13,7 +13,7 @@
 export interface File extends AsyncDisposable {
   /** Reads up to `target.length` bytes; the count is short only at the end of the file. */
   read(offset: number, target: Uint8Array): Promise<number>;
-  /** Writes all of `bytes`, growing the file when needed; what lies between the old end and `offset` reads as zeroes. */
+  /** Writes all of `bytes`, growing the file when needed; a gap between the old end and `offset` reads as zeroes. */
   write(offset: number, bytes: Uint8Array): Promise<void>;
   datasync(): Promise<void>;
   truncate(bytes: number): Promise<void>;

@@ -47,7 +47,7 @@ export type CommitRequest = {
 export interface PointWriter {
   /** Segments that are here already, from a transfer that was cut. */
   readonly segmentCount: number;
-  /** Takes the next encoded segment, checked; keeps it as it came. Throws protocol_corrupt, storage_full, storage_io. */
+  /** Takes the next encoded segment and checks it. Throws protocol_corrupt, storage_full, storage_io. */
   write(segment: Uint8Array): Promise<void>;
   /**
    * Makes the point durable and offers it. Throws `conflict` when a root differs from the sender's: then nothing is
