@@ -89,38 +89,58 @@ export function decodeSegment(
   bytes: Uint8Array,
   blocksOfDisk: (disk: number) => number | undefined,
 ): Segment {
+  const header = decodeHeader(bytes);
+  const { disk, isData, runCount, blockTotal, payloadBytes, encoding } = header;
+  const digestsAt = SEGMENT_HEADER_BYTES + runCount * RUN_BYTES;
+  const payloadAt = digestsAt + (isData ? blockTotal * DIGEST_BYTES : 0);
+  if (bytes.length !== payloadAt + payloadBytes) throw corrupt('length');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (view.getUint32(20) !== checksum(bytes)) throw corrupt('checksum');
+  const limit = blocksOfDisk(disk);
+  if (limit === undefined) throw corrupt('disk');
+  const runs = decodeRuns(view, runCount, limit);
+  if (blocksIn(runs) !== blockTotal) throw corrupt('block count');
+  if (!isData) return { kind: 'zero', disk, runs };
+  const digests = bytes.subarray(digestsAt, payloadAt);
+  return { kind: 'data', disk, runs, digests, encoding, payload: bytes.subarray(payloadAt) };
+}
+
+type Header = {
+  isData: boolean;
+  encoding: Encoding;
+  disk: number;
+  runCount: number;
+  blockTotal: number;
+  payloadBytes: number;
+};
+
+/** The fixed part, each field within its bounds and in accord with the others. */
+function decodeHeader(bytes: Uint8Array): Header {
   if (bytes.length < SEGMENT_HEADER_BYTES) throw corrupt('length');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.getUint32(0) !== MAGIC) throw corrupt('magic');
   const kind = view.getUint8(4);
-  if (kind !== 1 && kind !== 2) throw corrupt('kind');
-  const runCount = view.getUint32(8);
-  const blocks = view.getUint32(12);
-  const payloadBytes = view.getUint32(16);
-  if (runCount < 1 || runCount > RUNS_MAX) throw corrupt('run count');
-  if (kind === 1 && (blocks > SEGMENT_BLOCKS_MAX || payloadBytes > blocks * BLOCK_BYTES))
-    throw corrupt('counts');
-  if (kind === 2 && payloadBytes !== 0) throw corrupt('payload length');
-  const digestsAt = SEGMENT_HEADER_BYTES + runCount * RUN_BYTES;
-  const payloadAt = digestsAt + (kind === 1 ? blocks * DIGEST_BYTES : 0);
-  if (bytes.length !== payloadAt + payloadBytes) throw corrupt('length');
-  if (view.getUint32(20) !== checksum(bytes)) throw corrupt('checksum');
-  const disk = view.getUint16(6);
-  const limit = blocksOfDisk(disk);
-  if (limit === undefined) throw corrupt('disk');
-  const runs = decodeRuns(view, runCount, limit);
-  if (blocksIn(runs) !== blocks) throw corrupt('block count');
   const encoding = view.getUint8(5);
-  if (encoding > 1 || (kind === 2 && encoding !== 0)) throw corrupt('encoding');
-  if (kind === 2) return { kind: 'zero', disk, runs };
-  if (encoding === 0 && payloadBytes !== blocks * BLOCK_BYTES) throw corrupt('payload length');
+  const runCount = view.getUint32(8);
+  const blockTotal = view.getUint32(12);
+  const payloadBytes = view.getUint32(16);
+  if (kind !== 1 && kind !== 2) throw corrupt('kind');
+  if (encoding > 1) throw corrupt('encoding');
+  if (runCount < 1 || runCount > RUNS_MAX) throw corrupt('run count');
+  if (kind === 1) {
+    const full = blockTotal * BLOCK_BYTES;
+    if (blockTotal > SEGMENT_BLOCKS_MAX) throw corrupt('block count');
+    if (encoding === 0 ? payloadBytes !== full : payloadBytes > full) throw corrupt('payload length');
+  } else if (payloadBytes !== 0 || encoding !== 0) {
+    throw corrupt('payload length');
+  }
   return {
-    kind: 'data',
-    disk,
-    runs,
-    digests: bytes.subarray(digestsAt, payloadAt),
+    isData: kind === 1,
     encoding: encoding === 1 ? 'zstd' : 'raw',
-    payload: bytes.subarray(payloadAt),
+    disk: view.getUint16(6),
+    runCount,
+    blockTotal,
+    payloadBytes,
   };
 }
 
