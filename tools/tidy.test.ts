@@ -25,11 +25,20 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 /** Packages that a folder may import; the core has none but the XML parser. */
 const PACKAGES: Record<string, readonly string[]> = {
   libvirt: ['@xmldom/xmldom'],
-  control: ['typebox'],
+  control: ['typebox', '@peculiar/x509', 'reflect-metadata'],
   api: ['typebox'],
   agent: ['pino', 'typebox', '@peculiar/x509'],
   'replication-server': ['pino', 'typebox', '@peculiar/x509'],
-  manager: ['fastify', '@fastify/swagger', 'typebox', 'kysely', 'pg', '@peculiar/x509', 'pino'],
+  manager: [
+    'fastify',
+    '@fastify/swagger',
+    'typebox',
+    'kysely',
+    'pg',
+    '@peculiar/x509',
+    'reflect-metadata',
+    'pino',
+  ],
   cli: ['commander'],
 };
 /** Folders the simulation runs: the same seed must give the same run, so nothing in them may see the outside world. */

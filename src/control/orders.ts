@@ -98,7 +98,10 @@ export const RecoverTask = Type.Object(
 );
 export type RecoverTask = Static<typeof RecoverTask>;
 
-/** Take down a test VM and all that its recovery made on this host. */
+/**
+ * Take down a VM that a recovery brought up, whether that ended well or not, and all that it made on this host.
+ * What is gone already is no failure.
+ */
 export const DiscardTask = Type.Object(
   { id: Id, kind: Type.Literal('discard'), recover_task_id: Id },
   closed,
@@ -143,7 +146,12 @@ export const ReplicaOrder = Type.Object(
 );
 export type ReplicaOrder = Static<typeof ReplicaOrder>;
 
-/** Serve a recovery point over NBD on a Unix socket until `close_view`. Sequence 0 asks for the newest point. */
+/**
+ * Serve a recovery point over NBD on a Unix socket until `close_view`. Sequence 0 asks for the newest point.
+ *
+ * It is `done` with the view as its result (the shape of `RecoverTask.view`) as soon as the view is served, and stays
+ * in the orders until its `close_view` is done, so a server that starts again serves the same point again.
+ */
 export const OpenViewTask = Type.Object(
   { id: Id, kind: Type.Literal('open_view'), replica_id: Id, sequence: Type.Integer({ minimum: 0 }) },
   closed,

@@ -28,6 +28,8 @@ export const VmReport = Type.Object(
         {
           key: Name,
           bytes: Bytes,
+          /** What the disk takes on the host's storage; absent when that is not known. */
+          allocated_bytes: Type.Optional(Bytes),
           format: Type.String({ maxLength: 32 }),
           path: Text,
           refusal: nullable(Text),
