@@ -42,3 +42,30 @@ export const STATUS_SPAN_BYTES_MAX = 2 * 1024 * 1024 * 1024;
 export const CONNECT_TIMEOUT_MS = 10_000;
 /** An aborted read whose memory the kernel may still write to waits this long for the peer, then the connection ends. */
 export const ABORT_GRACE_MS = 1_000;
+
+/** Connections of one server; a booted VM uses one or two, a copy program up to a handful. */
+export const SERVER_CONNECTIONS_MAX = 64;
+/** Exports of one server: one per disk of the views that are open at the same time. */
+export const SERVER_EXPORTS_MAX = 4096;
+/** Requests of one connection that are worked on at once; the next one is not read from the socket before. */
+export const SERVER_IN_FLIGHT_COUNT = 64;
+/** Bytes of replies of one connection that are being read or not yet taken by the client. */
+export const SERVER_IN_FLIGHT_BYTES = 64 * 1024 * 1024;
+/** What a client may send ahead before its stream is paused; also the longest option that is looked at. */
+export const SERVER_QUEUE_BYTES = 64 * 1024;
+/** Options of one negotiation: a client that asks more does not want to get on. */
+export const OPTIONS_MAX = 256;
+/** Queries of one meta context option that are answered. */
+export const CONTEXT_QUERIES_MAX = 64;
+/** Time for negotiating. */
+export const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Time that a closing connection has to send its last replies before it is cut. */
+export const DRAIN_TIMEOUT_MS = 5_000;
+/** A read shorter than this is not worth asking for its zeroes. */
+export const HOLE_QUERY_BYTES_MIN = 64 * 1024;
+/** Zeroes shorter than this are sent as data: a chunk of their own would cost more. */
+export const HOLE_BYTES_MIN = 4096;
+/** A read with more parts than this is sent as one. */
+export const READ_PARTS_MAX = 32;
+/** Calls to `extents` for one block status reply: a disk that answers in small pieces gets a shorter reply. */
+export const EXTENTS_CALLS_MAX = 16;

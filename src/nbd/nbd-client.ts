@@ -5,6 +5,7 @@
  * is lost the disk is (`unreachable`), and whoever owns it connects anew.
  */
 import { strict as assert } from 'node:assert';
+import { checkRange } from '#/disk/check-range.ts';
 import type { Disk, Extent } from '#/disk/disk.ts';
 import { Failure } from '#/lib/failure.ts';
 import { askAvailableContexts, askExports, type ExportInfo, type ListedExport } from './client-handshake.ts';
@@ -73,7 +74,7 @@ export class NbdDisk implements Disk {
   }
 
   async read(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void> {
-    this.#checkRange(offset, target.length);
+    checkRange(this, offset, target.length);
     signal?.throwIfAborted();
     const { blockMin, blockMax } = this.info;
     if (offset % blockMin !== 0 || target.length % blockMin !== 0) {
@@ -95,7 +96,7 @@ export class NbdDisk implements Disk {
   }
 
   async extents(offset: number, length: number, signal?: AbortSignal): Promise<Extent[]> {
-    this.#checkRange(offset, length);
+    checkRange(this, offset, length);
     signal?.throwIfAborted();
     if (length === 0) return [];
     if (!this.#has(BASE_ALLOCATION)) return [{ offset, length, kind: 'data' }];
@@ -111,7 +112,7 @@ export class NbdDisk implements Disk {
   /** Like `extents`, for the dirty bitmap that was asked for at `connect`. */
   async dirtyExtents(offset: number, length: number, signal?: AbortSignal): Promise<DirtyExtent[]> {
     assert(this.#dirtyContext !== undefined, 'no dirty bitmap was asked for');
-    this.#checkRange(offset, length);
+    checkRange(this, offset, length);
     signal?.throwIfAborted();
     if (length === 0) return [];
     const status = await this.#status(this.#dirtyContext, { offset, length }, signal);
@@ -182,12 +183,6 @@ export class NbdDisk implements Disk {
       if (connection.loadBytes < least.loadBytes) least = connection;
     }
     return least;
-  }
-
-  #checkRange(offset: number, length: number): void {
-    if (!Number.isSafeInteger(offset) || offset < 0 || length < 0 || offset + length > this.bytes) {
-      throw new Failure('usage_invalid', `range of ${length} bytes at ${offset} of a disk of ${this.bytes}`);
-    }
   }
 }
 
