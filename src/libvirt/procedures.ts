@@ -1,0 +1,103 @@
+/**
+ * The numbers of libvirt's programs and of the procedures that are called here.
+ *
+ * Source: libvirt 9.0, `remote_protocol.x`, `qemu_protocol.x`, `virkeepaliveprotocol.x`. Numbers are only ever added,
+ * so an older daemon answers an unknown one with an error and a newer one knows all of these.
+ */
+
+export const REMOTE_PROGRAM = 0x20008086;
+export const QEMU_PROGRAM = 0x20008087;
+export const KEEPALIVE_PROGRAM = 0x6b656570;
+
+/** All three programs are at version 1 since they exist. */
+export const PROGRAM_VERSION = 1;
+
+export const KeepaliveProcedure = { ping: 1, pong: 2 } as const;
+
+export const QemuProcedure = { monitorCommand: 1, agentCommand: 3 } as const;
+
+export const Procedure = {
+  connectOpen: 1,
+  connectClose: 2,
+  connectGetType: 3,
+  connectGetVersion: 4,
+  nodeGetInfo: 6,
+  connectGetCapabilities: 7,
+  domainCreateXml: 10,
+  domainGetXml: 14,
+  domainGetAutostart: 15,
+  domainLookupById: 22,
+  domainLookupByName: 23,
+  domainLookupByUuid: 24,
+  domainResume: 28,
+  domainSetAutostart: 29,
+  domainSuspend: 34,
+  networkCreate: 39,
+  networkCreateXml: 40,
+  networkDefineXml: 41,
+  networkDestroy: 42,
+  networkGetXml: 43,
+  networkLookupByName: 46,
+  networkLookupByUuid: 47,
+  networkSetAutostart: 48,
+  networkUndefine: 49,
+  connectGetHostname: 59,
+  domainBlockStats: 64,
+  authList: 66,
+  authPolkit: 70,
+  nodeGetFreeMemory: 102,
+  domainIsPersistent: 151,
+  networkIsActive: 152,
+  connectGetLibVersion: 157,
+  domainAttachDevice: 160,
+  domainDetachDevice: 161,
+  domainGetJobInfo: 163,
+  domainAbortJob: 164,
+  domainUpdateDevice: 174,
+  domainGetBlockInfo: 194,
+  domainCreate: 196,
+  domainOpenConsole: 201,
+  domainScreenshot: 211,
+  domainGetState: 212,
+  domainUndefine: 231,
+  domainDestroy: 234,
+  domainBlockJobAbort: 237,
+  domainGetBlockJobInfo: 238,
+  domainBlockPull: 240,
+  domainReset: 245,
+  domainBlockResize: 251,
+  domainShutdown: 258,
+  domainSetMetadata: 264,
+  domainGetMetadata: 265,
+  connectListAllDomains: 273,
+  connectListAllNetworks: 283,
+  domainBlockCommit: 290,
+  domainOpenChannel: 296,
+  domainGetJobStats: 298,
+  eventRegister: 316,
+  eventDeregister: 317,
+  eventLifecycle: 318,
+  eventReboot: 319,
+  eventIoErrorReason: 324,
+  eventDeviceRemoved: 333,
+  domainFsFreeze: 335,
+  domainFsThaw: 336,
+  eventBlockJob2: 339,
+  connectGetDomainCapabilities: 342,
+  connectGetAllDomainStats: 344,
+  eventAgentLifecycle: 348,
+  domainDefineXml: 350,
+  eventDeviceAdded: 354,
+  eventBlockThreshold: 385,
+  domainSetBlockThreshold: 386,
+  checkpointCreateXml: 411,
+  checkpointGetXml: 412,
+  domainListAllCheckpoints: 413,
+  checkpointListAllChildren: 414,
+  checkpointLookupByName: 415,
+  checkpointGetParent: 416,
+  checkpointDelete: 417,
+  domainAgentSetResponseTimeout: 420,
+  domainBackupBegin: 421,
+  domainBackupGetXml: 422,
+} as const;
