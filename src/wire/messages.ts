@@ -1,9 +1,9 @@
 /**
  * What an agent and a replication server say to each other about one replica (docs/wire-protocol.md).
  *
- * One TLS connection carries one session about one replica of one VM. The agent asks, the server answers, except
- * for `credit` and `failure`, which the server sends when it likes. Control messages are JSON with snake_case keys,
- * checked field by field; segments, digests and attachments are binary.
+ * One TLS connection carries one session about one replica of one VM. The agent asks, the server answers; only
+ * `segment` has no answer of its own but `credit`. Control messages are JSON with snake_case keys, checked field by
+ * field; segments, digests and attachments are binary.
  */
 
 /** A recovery point by its place in the replica's log and by a random stamp that no other history can share. */
@@ -27,6 +27,7 @@ export type Attachment = {
 
 export type Open = {
   kind: 'open';
+  /** The highest protocol the client speaks. */
   protocol: number;
   replicaId: string;
   vm: { uuid: string; name: string };
@@ -37,6 +38,8 @@ export type Open = {
 
 export type Opened = {
   kind: 'opened';
+  /** The protocol of this session: the highest that both ends speak. */
+  protocol: number;
   /** The newest durable recovery point; absent while the first copy is being made. */
   head?: PointRef & { momentMs: number };
   /**
@@ -69,12 +72,15 @@ export type Begun = { kind: 'begun'; segmentCount: number };
 
 /** An encoded Segment (segment.ts). `index` counts from 0 within the point. */
 export type SegmentMessage = { kind: 'segment'; index: number; segment: Uint8Array };
-/** Everything up to here has left the server's queue; totals since `begun`. */
+/** What has left the server's queue; totals of this session since `begun`. */
 export type Credit = { kind: 'credit'; segmentCount: number; bytes: number };
 
 export type AttachmentsOffer = { kind: 'attachments_offer'; attachments: Attachment[] };
 export type AttachmentsWanted = { kind: 'attachments_wanted'; sha256: string[] };
-export type AttachmentData = { kind: 'attachment'; sha256: string; bytes: Uint8Array };
+/** A piece of a wanted attachment; pieces come in order, from offset 0, until its announced length is reached. */
+export type AttachmentPiece = { kind: 'attachment'; sha256: string; offset: number; bytes: Uint8Array };
+/** Bytes of the attachment that are here; with the last of them the attachment is checked and durable. */
+export type AttachmentTaken = { kind: 'attachment_taken'; sha256: string; bytes: number };
 
 export type Commit = {
   kind: 'commit';
@@ -90,9 +96,9 @@ export type Acknowledged = { kind: 'acknowledged'; sequence: number; stamp: stri
 
 export type Abort = { kind: 'abort'; stamp: string };
 export type Aborted = { kind: 'aborted' };
-export type Ping = { kind: 'ping'; id: number };
-export type Pong = { kind: 'pong'; id: number };
-/** The session ends after this. `code` is a FailureCode. */
+/** Either end says so when it has said nothing else for a while; silence means that the other end is gone. */
+export type Alive = { kind: 'alive' };
+/** The session ends after this, whoever sends it. `code` is a FailureCode. */
 export type FailureMessage = { kind: 'failure'; code: string; message: string; hint?: string };
 
 export type Message =
@@ -106,11 +112,11 @@ export type Message =
   | Credit
   | AttachmentsOffer
   | AttachmentsWanted
-  | AttachmentData
+  | AttachmentPiece
+  | AttachmentTaken
   | Commit
   | Acknowledged
   | Abort
   | Aborted
-  | Ping
-  | Pong
+  | Alive
   | FailureMessage;

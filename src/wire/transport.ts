@@ -1,17 +1,24 @@
 /**
  * A two-way byte stream with back-pressure, as a session sees it: a TLS connection, or the simulation's link.
  */
+import type { PeerIdentity } from '#/lib/peer-identity.ts';
 
 /** Who is on the other end, proven by its certificate: `antipode://<site>/<role>/<id>`. */
-export type PeerIdentity = { siteId: string; role: 'agent' | 'replication-server' | 'manager'; id: string };
+export type { PeerIdentity };
 
 export interface Transport extends AsyncDisposable {
   readonly peer: PeerIdentity;
   /**
-   * Sends `parts` in order as one piece. Resolves when the transport can take more, which is how a slow peer holds
-   * the sender back. Rejects with Failure `unreachable` once the connection is gone.
+   * Sends `parts` in order as one piece; pieces go out in the order of the calls. The caller leaves the bytes alone
+   * afterwards. Resolves when the transport can take more, which is how a slow peer holds the sender back. Rejects
+   * with Failure `unreachable` once the connection is gone.
    */
   send(parts: readonly Uint8Array[]): Promise<void>;
-  /** Bytes as they arrive, in pieces of any length; undefined after an orderly end. Rejects with `unreachable`. */
+  /**
+   * Bytes as they arrive, in pieces of any length; undefined after an orderly end. One call at a time.
+   * Rejects with `unreachable`.
+   */
   receive(): Promise<Uint8Array | undefined>;
+  /** Ends the stream: what was sent before still leaves, for a bounded time; a pending `receive` settles. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
