@@ -26,13 +26,15 @@ export class XdrWriter {
 
   int(value: number): this {
     if (!Number.isInteger(value) || value < -0x8000_0000 || value > 0x7fff_ffff) throw unfit('int', value);
-    this.#view.setInt32(this.#take(4), value);
+    const offset = this.#take(4);
+    this.#view.setInt32(offset, value);
     return this;
   }
 
   uint(value: number): this {
     if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff) throw unfit('unsigned', value);
-    this.#view.setUint32(this.#take(4), value);
+    const offset = this.#take(4);
+    this.#view.setUint32(offset, value);
     return this;
   }
 
@@ -42,18 +44,21 @@ export class XdrWriter {
 
   uhyper(value: number): this {
     if (!Number.isSafeInteger(value) || value < 0) throw unfit('unsigned hyper', value);
-    this.#view.setBigUint64(this.#take(8), BigInt(value));
+    const offset = this.#take(8);
+    this.#view.setBigUint64(offset, BigInt(value));
     return this;
   }
 
   hyper(value: number): this {
     if (!Number.isSafeInteger(value)) throw unfit('hyper', value);
-    this.#view.setBigInt64(this.#take(8), BigInt(value));
+    const offset = this.#take(8);
+    this.#view.setBigInt64(offset, BigInt(value));
     return this;
   }
 
   double(value: number): this {
-    this.#view.setFloat64(this.#take(8), value);
+    const offset = this.#take(8);
+    this.#view.setFloat64(offset, value);
     return this;
   }
 
@@ -86,7 +91,7 @@ export class XdrWriter {
     return this.#buffer.subarray(0, this.#used);
   }
 
-  /** Reserves `count` bytes, which are zero, and returns their offset. */
+  /** Reserves `count` bytes, which are zero, and returns their offset. It may replace the buffer and its view. */
   #take(count: number): number {
     const offset = this.#used;
     this.#used += count;
