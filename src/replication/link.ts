@@ -28,6 +28,9 @@ export interface ReplicaSession extends AsyncDisposable {
 }
 
 export interface ReplicaLink {
-  /** Throws unreachable, certificate_invalid, epoch_stale, forbidden, protocol_unsupported, replica_busy. */
+  /**
+   * `disks` is what the record knows, empty before the first point; `begin` says what the point has.
+   * Throws unreachable, certificate_invalid, epoch_stale, forbidden, protocol_unsupported, replica_busy.
+   */
   open(disks: DiskSpec[], signal: AbortSignal): Promise<ReplicaSession>;
 }

@@ -9,7 +9,7 @@ export type MomentRequest = {
   since?: string;
   /** The tracking id that this moment starts. Never used before in this VM: a name is the generation stamp. */
   next: string;
-  /** Keys of the disks that are replicated. */
+  /** Keys of the disks that are replicated; empty means all that can be. */
   disks: string[];
   /** Scratch that this moment may take, over all disks, before it is given up with scratch_full. */
   scratchBytes: number;
@@ -44,8 +44,12 @@ export interface Moment {
   confirm(): Promise<void>;
   /** The point is acknowledged: drops the older tracking. Idempotent; a crash in between leaves nothing that hurts. */
   acknowledged(): Promise<void>;
-  /** Gives the moment up: tracking goes on from `since` as if this moment had not been. Idempotent. */
-  release(): Promise<void>;
+  /**
+   * Lets go of the moment without an acknowledgement. `given_up`: tracking goes on from `since` as if this moment had
+   * not been. `unknown`: the replica may have made a point of it, so both trackings stay until the next moment.
+   * Idempotent, and so is `acknowledged`; the first of them counts.
+   */
+  release(outcome: 'given_up' | 'unknown'): Promise<void>;
 }
 
 export interface Source {
