@@ -43,7 +43,7 @@ const PACKAGES: Record<string, readonly string[]> = {
 };
 /** Folders the simulation runs: the same seed must give the same run, so nothing in them may see the outside world. */
 const PURE = ['wire', 'replication', 'replica'];
-const EDGE = /(-client|-server|-contract|-fixture|\.test)\.ts$/;
+const EDGE = /(-client|-server|-socket|-contract|-fixture|\.test)\.ts$/;
 const PURE_MODULES = ['node:assert/strict', 'node:zlib', 'node:crypto'];
 const IMPURE =
   /\bDate\.now|\bnew Date\(|\bMath\.random|\bsetTimeout|\bsetInterval|\bsetImmediate|\bprocess\.|\bperformance\./;

@@ -37,3 +37,11 @@ export const ALIVE_EVERY_MS = 5_000;
 export const SILENCE_MAX_MS = 15_000;
 /** A client has this long from the handshake to its `open`. */
 export const OPEN_WITHIN_MS = 10_000;
+
+/** Connecting and the handshake together. */
+export const CONNECT_WITHIN_MS = 10_000;
+/** A peer that has not proven who it is may keep us waiting this long, and be this many at once. */
+export const HANDSHAKE_WITHIN_MS = 5_000;
+export const HANDSHAKES_MAX = 64;
+/** As many agents as one server is made for, and room for those that reconnect. */
+export const CONNECTIONS_MAX = 1024;
