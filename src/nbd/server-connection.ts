@@ -56,6 +56,7 @@ export class ServerConnection {
   });
   readonly #cut = new AbortController();
   readonly #working = new Set<Promise<void>>();
+  readonly #sending = new Set<() => void>();
   /** Resolves when the stream is gone and no request is in work; never rejects. */
   readonly closed: Promise<void>;
   #agreement: Agreement | undefined;
@@ -75,6 +76,7 @@ export class ServerConnection {
     stream.on('close', () => {
       this.#end('lose an NBD client');
       clearTimeout(this.#drainTimer);
+      for (const sent of this.#sending) sent();
       this.#cut.abort(new Failure('cancelled', 'read for an NBD client that is gone'));
     });
     this.closed = Promise.all([gone, this.#run(table)]).then(() => undefined);
@@ -219,19 +221,25 @@ export class ServerConnection {
     return encodeBlockStatus(request.cookie, ALLOCATION_ID, runs.slice(0, most));
   }
 
-  /** The parts of one reply in one go, so that no other reply comes between; resolves when the client took them. */
+  /**
+   * The parts of one reply in one go, so that no other reply comes between; resolves when the client took them or is
+   * gone. A stream that is destroyed need not call back for the write it was at, so its close settles them all.
+   */
   #send(parts: readonly Uint8Array[]): Promise<void> {
     return new Promise((resolve) => {
       if (this.#stream.destroyed || !this.#stream.writable) {
         resolve();
         return;
       }
+      const sent = (): void => {
+        this.#sending.delete(sent);
+        resolve();
+      };
+      this.#sending.add(sent);
       this.#stream.cork();
-      for (const [index, part] of parts.entries()) {
-        // A failed write ends the stream, which has its own handler.
-        if (index === parts.length - 1) this.#stream.write(part, () => resolve());
-        else this.#stream.write(part);
-      }
+      for (const part of parts.slice(0, -1)) this.#stream.write(part);
+      // A failed write ends the stream, which has its own handler.
+      this.#stream.write(parts.at(-1), sent);
       this.#stream.uncork();
     });
   }
