@@ -105,7 +105,8 @@ export class ServerRequests {
         { hint: 'Upgrade the agent.' },
       );
     }
-    checkDisks(open.disks);
+    // An agent that has never seen a point knows no disks before it has frozen a moment; `begin` names them.
+    if (open.disks.length > 0) checkDisks(open.disks);
     this.#lease = await this.#host.open(open, this.#peer, this.#end);
     const replica = this.#lease.replica;
     if (open.epoch < replica.epoch()) {
