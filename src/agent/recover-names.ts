@@ -1,0 +1,21 @@
+/** Names that follow from a recovery task alone, so that a repeated step finds what an earlier try made. Pure. */
+import { createHash } from 'node:crypto';
+import type { RecoverTask } from '#/control/orders.ts';
+
+/** Where the recovered VM's disks lie: readable for people, unique by the task. */
+export function taskDirectory(task: RecoverTask): string {
+  const name = task.name.replaceAll(/[^A-Za-z0-9._-]/g, '_').replace(/^\.+/, '_');
+  return `${task.storage_path}/${name}-${task.id}`;
+}
+
+/** A test's own UUID, the same at every try: a version 8 UUID (RFC 9562, section 5.8) from the task's id. */
+export function taskUuid(taskId: string): string {
+  const hex = createHash('sha256').update(`antipode task ${taskId}`).digest('hex');
+  const variant = ((Number.parseInt(hex[16]!, 16) & 0x3) | 0x8).toString(16);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
+
+/** Ten hex digits that stand for the task where names are short, as those of bridges are. */
+export function taskTag(taskId: string): string {
+  return createHash('sha256').update(`antipode task ${taskId}`).digest('hex').slice(0, 10);
+}

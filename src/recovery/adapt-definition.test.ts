@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { hasCode } from '#/lib/failure.ts';
+import { adaptDefinition, type Adaptation, type TargetHost } from './adapt-definition.ts';
+import { markIn } from './recovery-mark.ts';
+
+const UUID = '6f0c8f0e-6a77-4a52-9f3e-0d5b6a0c1d2e';
+const definition = (devices: string, os = '<type arch="x86_64">hvm</type>', type = 'kvm'): string => `
+<domain type="${type}" id="7" xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
+  <name>web</name><uuid>${UUID}</uuid>
+  <metadata><app:x xmlns:app="urn:app">kept</app:x></metadata>
+  <os>${os}</os>
+  <devices>${devices}</devices>
+  <seclabel type="dynamic"/>
+  <qemu:commandline><qemu:arg value="-foo"/></qemu:commandline>
+</domain>`;
+const disk = `<disk type="block" device="disk"><driver name="qemu" type="qcow2" cache="none"/>
+  <source dev="/dev/vg/web"/><backingStore/><target dev="vda" bus="virtio"/><serial>abc</serial><boot order="1"/></disk>`;
+const adaptation: Adaptation = {
+  name: 'web',
+  mark: { taskId: 't1', replicaId: 'r1', sequence: 12, epoch: 2, purpose: 'recovery' },
+  disks: [{ key: 'vda', overlayPath: '/store/vda.qcow2', socketPath: '/run/nbd.sock', exportName: 'vda' }],
+  networks: { prod: 'dr' },
+  defaultNetwork: null,
+};
+const host: TargetHost = { hasPath: () => true, domainTypes: ['kvm', 'qemu'] };
+const bareHost: TargetHost = { hasPath: () => false, domainTypes: ['qemu'] };
+
+test('a disk becomes an overlay on the served point and keeps all else about itself', () => {
+  const { xml, uuid } = adaptDefinition(definition(disk), adaptation, host);
+  assert.equal(uuid, UUID);
+  assert.match(
+    xml,
+    /<disk type="file" device="disk"><driver name="qemu" type="qcow2" cache="none" error_policy="stop"/,
+  );
+  assert.match(xml, /<source file="\/store\/vda.qcow2"\/>/);
+  assert.match(
+    xml,
+    /<source protocol="nbd" name="vda"><host transport="unix" socket="\/run\/nbd.sock"\/><\/source>/,
+  );
+  assert.match(xml, /<serial>abc<\/serial><boot order="1"\/>/);
+  assert.doesNotMatch(xml, /\/dev\/vg|seclabel|id="7"/);
+  assert.match(xml, /kept/);
+  assert.match(xml, /<qemu:arg value="-foo"\/>/);
+});
+
+test('the mark of the recovery can be read back, and replaces an older one', () => {
+  const first = adaptDefinition(definition(disk), adaptation, host).xml;
+  const mark = { ...adaptation.mark, taskId: 't2' };
+  const second = adaptDefinition(first, { ...adaptation, mark }, host).xml;
+  assert.deepEqual(markIn(second), mark);
+  assert.equal(second.split('urn:antipode:recovery:1').length, 2);
+  assert.equal(markIn(definition(disk)), undefined);
+});
+
+test('a disk that is not in the replica goes, with a note; a CD-ROM stays, empty', () => {
+  const more = `<disk type="file" device="cdrom"><source file="/iso"/><target dev="sda"/></disk>
+    <disk type="file" device="disk"><source file="/scratch"/><target dev="vdb"/></disk>`;
+  const { xml, notes } = adaptDefinition(definition(disk + more), adaptation, host);
+  assert.match(xml, /device="cdrom"><target dev="sda"\/>/);
+  assert.doesNotMatch(xml, /vdb|\/iso/);
+  assert.deepEqual(notes, ['Disk vdb is not part of the replica, so the VM starts without it.']);
+});
+
+test('a point with a disk that the definition does not name is refused', () => {
+  assert.throws(() => adaptDefinition(definition(''), adaptation, host), /names no disk vda/);
+});
+
+test('a mapped network is used, an unmapped one refused with the way out, a default taken with a note', () => {
+  const nic = (name: string): string =>
+    `<interface type="network"><mac address="52:54:00:aa:bb:cc"/><source network="${name}" portgroup="x"/>
+     <target dev="vnet3"/></interface>`;
+  const { xml, notes } = adaptDefinition(definition(disk + nic('prod')), adaptation, host);
+  assert.match(xml, /<mac address="52:54:00:aa:bb:cc"\/>\s*<source network="dr"\/>/);
+  assert.deepEqual(notes, []);
+  assert.throws(
+    () => adaptDefinition(definition(disk + nic('lab')), adaptation, host),
+    (error) => hasCode(error, 'vm_unsupported') && /network lab/.test(String(error)),
+  );
+  const fallback = adaptDefinition(
+    definition(disk + nic('lab')),
+    { ...adaptation, defaultNetwork: 'default' },
+    host,
+  );
+  assert.deepEqual(fallback.notes, ['Network lab is not mapped; default is used.']);
+  // A network called like a member of every object is no mapping.
+  assert.throws(
+    () => adaptDefinition(definition(disk + nic('constructor')), adaptation, host),
+    /network constructor/,
+  );
+});
+
+test('a test gets its own name, UUID, network and MAC addresses', () => {
+  const nic = '<interface type="bridge"><mac address="52:54:00:aa:bb:cc"/><source bridge="br0"/></interface>';
+  const isolated = {
+    ...adaptation,
+    name: 'web-test',
+    uuid: UUID.replace('6f', '7f'),
+    isolatedNetwork: 'antipode-t',
+  };
+  const { xml, uuid } = adaptDefinition(definition(disk + nic), isolated, host);
+  assert.equal(uuid, UUID.replace('6f', '7f'));
+  assert.match(xml, /<name>web-test<\/name>/);
+  assert.match(xml, /<interface type="network"><source network="antipode-t"\/>/);
+  assert.doesNotMatch(xml, /52:54:00:aa:bb:cc/);
+});
+
+test('what the host lacks is left to libvirt or refused: emulator, firmware, kernel, KVM', () => {
+  const { xml, notes } = adaptDefinition(
+    definition(`<emulator>/opt/qemu</emulator>${disk}`),
+    adaptation,
+    bareHost,
+  );
+  assert.match(xml, /<domain type="qemu"/);
+  assert.doesNotMatch(xml, /emulator/);
+  assert.equal(notes.length, 2);
+  const kernel = '<type>hvm</type><kernel>/boot/k</kernel>';
+  assert.throws(() => adaptDefinition(definition(disk, kernel), adaptation, bareHost), /kernel \/boot\/k/);
+  const loader = '<type>hvm</type><loader>/fw.fd</loader>';
+  assert.throws(() => adaptDefinition(definition(disk, loader), adaptation, bareHost), /firmware \/fw.fd/);
+  assert.throws(() => adaptDefinition(definition(disk, '', 'xen'), adaptation, host), /type 'xen'/);
+});
+
+test('firmware variables are taken from where they were restored', () => {
+  const os = '<type>hvm</type><nvram template="/t.fd">/var/old.fd</nvram>';
+  const { xml } = adaptDefinition(definition(disk, os), { ...adaptation, nvramPath: '/store/nvram' }, host);
+  assert.match(xml, /<nvram template="\/t.fd">\/store\/nvram<\/nvram>/);
+});
+
+test('a console that writes where nothing is becomes a terminal', () => {
+  const serial = '<serial type="file"><source path="/gone/serial.log"/><target port="0"/></serial>';
+  const { xml, notes } = adaptDefinition(definition(disk + serial), adaptation, {
+    ...host,
+    hasPath: () => false,
+  });
+  assert.match(xml, /<serial type="pty"><target port="0"\/>/);
+  assert.equal(notes.length, 1);
+});

@@ -1,0 +1,242 @@
+/**
+ * Makes a VM's definition fit the host that it is recovered on.
+ *
+ * The definition is a guest's and a peer's bytes: it is parsed through the XML gate, and nothing of it is executed or
+ * opened here. What we do not know about stays as it is, in its place. What cannot work at the target is taken out and
+ * said (a note), or refused when the VM could not run without it. Pure.
+ */
+import { Failure } from '#/lib/failure.ts';
+import {
+  appendCopy,
+  appendElement,
+  attributeOf,
+  childOf,
+  childrenOf,
+  ensureElement,
+  parseXml,
+  removeElement,
+  serializeXml,
+  setAttributes,
+  setText,
+  textOf,
+} from '#/libvirt/xml.ts';
+import type { XmlElement } from '#/libvirt/xml.ts';
+import { adaptInterfaces } from './adapt-interfaces.ts';
+import { RECOVERY_NAMESPACE, recoveryMark, type RecoveryMark } from './recovery-mark.ts';
+
+export type AdaptedDisk = {
+  key: string;
+  overlayPath: string;
+  /** NBD export of the recovery point on a Unix socket. */
+  socketPath: string;
+  exportName: string;
+};
+
+export type TargetHost = {
+  /** Whether this host has a file or directory at the path. */
+  hasPath(path: string): boolean;
+  /** Domain types that libvirt offers for the guest's architecture, such as `kvm` and `qemu`. */
+  domainTypes: readonly string[];
+};
+
+export type Adaptation = {
+  name: string;
+  /** Absent: the VM keeps its own. */
+  uuid?: string;
+  mark: RecoveryMark;
+  disks: readonly AdaptedDisk[];
+  /** Protected site's network to this site's; `defaultNetwork` takes what is not named. */
+  networks: Readonly<Record<string, string>>;
+  defaultNetwork: string | null;
+  /** Every interface goes here, with a new MAC address each: a test must not meet production. */
+  isolatedNetwork?: string;
+  /** Where the carried firmware variables lie on this host, when the VM has any. */
+  nvramPath?: string;
+};
+
+export type Adapted = {
+  xml: string;
+  uuid: string;
+  /** What was taken out or changed beyond disks, networks and names, in whole sentences. */
+  notes: string[];
+};
+
+/** Throws Failure vm_unsupported when the VM cannot run here, usage_invalid when the definition is no definition. */
+export function adaptDefinition(definition: string, adaptation: Adaptation, host: TargetHost): Adapted {
+  const domain = parseXml(definition, 'the definition of a recovered VM', 'domain');
+  const notes: string[] = [];
+  domain.removeAttribute('id');
+  adaptType(domain, host, notes);
+  setText(ensureElement(domain, 'name'), adaptation.name);
+  if (adaptation.uuid !== undefined) setText(ensureElement(domain, 'uuid'), adaptation.uuid);
+  const uuid = textOf(domain, 'uuid') ?? '';
+  for (const label of childrenOf(domain, 'seclabel')) removeElement(label);
+  adaptBoot(domain, adaptation, host, notes);
+  const devices = childOf(domain, 'devices');
+  if (devices === undefined)
+    throw new Failure('usage_invalid', `adapt definition of ${adaptation.name}: no devices`);
+  adaptEmulator(devices, host, notes);
+  adaptDisks(devices, adaptation, notes);
+  adaptInterfaces(devices, adaptation, notes);
+  removeHostDevices(devices, notes);
+  adaptCharacterDevices(devices, host, notes);
+  writeMark(domain, adaptation.mark);
+  return { xml: serializeXml(domain), uuid, notes };
+}
+
+function adaptType(domain: XmlElement, host: TargetHost, notes: string[]): void {
+  const type = domain.getAttribute('type') ?? '';
+  if (host.domainTypes.includes(type)) return;
+  if (type === 'kvm' && host.domainTypes.includes('qemu')) {
+    domain.setAttribute('type', 'qemu');
+    notes.push('This host has no KVM, so the VM runs under emulation, much slower.');
+    return;
+  }
+  throw new Failure('vm_unsupported', `adapt definition: this host cannot run domains of type '${type}'`, {
+    hint: `It offers ${host.domainTypes.join(', ') || 'none'} for the VM's architecture.`,
+  });
+}
+
+function adaptBoot(domain: XmlElement, adaptation: Adaptation, host: TargetHost, notes: string[]): void {
+  const os = childOf(domain, 'os');
+  if (os === undefined) return;
+  for (const name of ['kernel', 'initrd', 'dtb']) {
+    const path = textOf(os, name);
+    if (path === undefined || path === '' || host.hasPath(path)) continue;
+    throw new Failure(
+      'vm_unsupported',
+      `adapt definition: the VM boots ${name} ${path}, which this host has not`,
+      {
+        hint: `Put the file at ${path} on this host, or let the VM boot from its disk.`,
+      },
+    );
+  }
+  const nvram = childOf(os, 'nvram');
+  if (adaptation.nvramPath !== undefined) setText(ensureElement(os, 'nvram'), adaptation.nvramPath);
+  else if (nvram !== undefined) setText(nvram, '');
+  const loader = childOf(os, 'loader');
+  const loaderPath = textOf(os, 'loader') ?? '';
+  if (loader === undefined || loaderPath === '' || host.hasPath(loaderPath)) return;
+  if ((attributeOf(os, 'firmware') ?? '') === '') {
+    throw new Failure(
+      'vm_unsupported',
+      `adapt definition: the VM's firmware ${loaderPath} is not on this host`,
+      {
+        hint: `Install the package that brings ${loaderPath}.`,
+      },
+    );
+  }
+  removeElement(loader);
+  nvram?.removeAttribute('template');
+  notes.push(`The firmware ${loaderPath} is not on this host, so libvirt chooses one.`);
+}
+
+/** Without an emulator libvirt takes the host's own, which is right when the protected site has another path. */
+function adaptEmulator(devices: XmlElement, host: TargetHost, notes: string[]): void {
+  const emulator = childOf(devices, 'emulator');
+  const path = textOf(devices, 'emulator') ?? '';
+  if (emulator === undefined || host.hasPath(path)) return;
+  removeElement(emulator);
+  notes.push(`The emulator ${path} is not on this host, so libvirt chooses one.`);
+}
+
+/** What tells where a disk's bytes are; all else about a disk (bus, serial, boot order, tuning) stays. */
+const SOURCE_PARTS = [
+  'source',
+  'backingStore',
+  'mirror',
+  'auth',
+  'encryption',
+  'transient',
+  'shareable',
+  'readonly',
+];
+
+function adaptDisks(devices: XmlElement, adaptation: Adaptation, notes: string[]): void {
+  const wanted = new Map(adaptation.disks.map((disk) => [disk.key, disk]));
+  for (const element of childrenOf(devices, 'disk')) {
+    const key = attributeOf(childOf(element, 'target'), 'dev') ?? '';
+    const disk = wanted.get(key);
+    wanted.delete(key);
+    if (disk !== undefined) {
+      pointAtOverlay(element, disk);
+      continue;
+    }
+    const device = element.getAttribute('device') ?? 'disk';
+    if (device === 'cdrom' || device === 'floppy') {
+      for (const name of ['source', 'backingStore']) removeChildren(element, name);
+      continue;
+    }
+    removeElement(element);
+    notes.push(`Disk ${key} is not part of the replica, so the VM starts without it.`);
+  }
+  const [missing] = wanted.keys();
+  if (missing === undefined) return;
+  throw new Failure(
+    'vm_unsupported',
+    `adapt definition: it names no disk ${missing}, which the recovery point has`,
+  );
+}
+
+/**
+ * A guest that reads while the replica's server is restarted must wait, not see an error: its disks stop the VM on
+ * errors, and the agent resumes it, until it stands alone.
+ */
+function pointAtOverlay(element: XmlElement, disk: AdaptedDisk): void {
+  for (const name of SOURCE_PARTS) removeChildren(element, name);
+  setAttributes(element, { type: 'file' });
+  const policies = { error_policy: 'stop', rerror_policy: 'stop' };
+  setAttributes(ensureElement(element, 'driver'), { name: 'qemu', type: 'qcow2', ...policies });
+  appendElement(element, 'source', { file: disk.overlayPath });
+  const backing = appendElement(element, 'backingStore', { type: 'network' });
+  appendElement(backing, 'format', { type: 'raw' });
+  const source = appendElement(backing, 'source', { protocol: 'nbd', name: disk.exportName });
+  appendElement(source, 'host', { transport: 'unix', socket: disk.socketPath });
+  appendElement(backing, 'backingStore');
+}
+
+function removeHostDevices(devices: XmlElement, notes: string[]): void {
+  for (const element of childrenOf(devices, 'hostdev')) {
+    removeElement(element);
+    notes.push('A host device of the protected site was taken out of the definition.');
+  }
+}
+
+/** Consoles that write to files or listen at places that are not here become plain pseudo-terminals. */
+function adaptCharacterDevices(devices: XmlElement, host: TargetHost, notes: string[]): void {
+  for (const kind of ['serial', 'console', 'parallel']) {
+    for (const element of childrenOf(devices, kind)) {
+      const log = childOf(element, 'log');
+      if (log !== undefined && !host.hasPath(parentOf(log.getAttribute('file') ?? ''))) removeElement(log);
+      const source = childOf(element, 'source');
+      const path = source?.getAttribute('path') ?? '';
+      const type = element.getAttribute('type') ?? 'pty';
+      if (type === 'pty') {
+        // The path of a pseudo-terminal is a leftover of the last run.
+        if (source !== undefined) removeElement(source);
+        element.removeAttribute('tty');
+        continue;
+      }
+      if (!['file', 'unix', 'dev', 'pipe'].includes(type) || host.hasPath(parentOf(path))) continue;
+      element.setAttribute('type', 'pty');
+      if (source !== undefined) removeElement(source);
+      notes.push(`A ${kind} device used ${path}, whose directory is not on this host; it is a terminal now.`);
+    }
+  }
+}
+
+function writeMark(domain: XmlElement, mark: RecoveryMark): void {
+  const metadata = ensureElement(domain, 'metadata');
+  for (const old of childrenOf(metadata)) {
+    if (old.namespaceURI === RECOVERY_NAMESPACE) removeElement(old);
+  }
+  appendCopy(metadata, recoveryMark(mark));
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/';
+}
+
+function removeChildren(element: XmlElement, name: string): void {
+  for (const found of childrenOf(element, name)) removeElement(found);
+}

@@ -1,0 +1,65 @@
+/** Puts a recovered VM's network interfaces on this site's networks, or a test's on the test's own. Pure. */
+import { Failure } from '#/lib/failure.ts';
+import {
+  attributeOf,
+  childOf,
+  childrenOf,
+  ensureElement,
+  removeElement,
+  setAttributes,
+} from '#/libvirt/xml.ts';
+import type { XmlElement } from '#/libvirt/xml.ts';
+import type { Adaptation } from './adapt-definition.ts';
+
+/** What ties an interface to the protected site's host. */
+const HOST_PARTS = ['source', 'target', 'virtualport', 'backend', 'actual', 'portForwards', 'vlan'];
+
+/**
+ * Production keeps its MAC addresses: leases and licences hang on them. Throws Failure vm_unsupported for an interface
+ * whose network is mapped to nothing, before anything was made.
+ */
+export function adaptInterfaces(devices: XmlElement, adaptation: Adaptation, notes: string[]): void {
+  for (const element of childrenOf(devices, 'interface')) {
+    const network = networkOf(element);
+    if (adaptation.isolatedNetwork !== undefined) {
+      const mac = childOf(element, 'mac');
+      // libvirt draws a new address for an interface that has none.
+      if (mac !== undefined) removeElement(mac);
+      connect(element, adaptation.isolatedNetwork);
+      continue;
+    }
+    if (element.getAttribute('type') === 'user') continue;
+    const mapped = Object.hasOwn(adaptation.networks, network) ? adaptation.networks[network] : undefined;
+    const target = mapped ?? adaptation.defaultNetwork;
+    if (target === null) {
+      throw new Failure(
+        'vm_unsupported',
+        `adapt definition: network ${network} of the VM is mapped to none here`,
+        {
+          hint: `Map it: recover with --network ${network}=NAME, naming a network of this site's host.`,
+        },
+      );
+    }
+    if (mapped === undefined && network !== target)
+      notes.push(`Network ${network} is not mapped; ${target} is used.`);
+    connect(element, target);
+  }
+}
+
+/** The name people map by: libvirt's network, or else the host's bridge or device. */
+function networkOf(element: XmlElement): string {
+  const source = childOf(element, 'source');
+  for (const attribute of ['network', 'bridge', 'dev', 'portgroup']) {
+    const name = attributeOf(source, attribute) ?? '';
+    if (name !== '') return name;
+  }
+  return element.getAttribute('type') ?? 'unknown';
+}
+
+function connect(element: XmlElement, network: string): void {
+  for (const name of HOST_PARTS) {
+    for (const found of childrenOf(element, name)) removeElement(found);
+  }
+  setAttributes(element, { type: 'network' });
+  setAttributes(ensureElement(element, 'source'), { network });
+}
