@@ -65,6 +65,8 @@ export const RecoverTask = Type.Object(
         socket_path: Type.String({ maxLength: 1024 }),
         attachments_path: Type.String({ maxLength: 1024 }),
         sequence: Type.Integer({ minimum: 1 }),
+        /** Bytes that the replica takes: about what the pulled disks will take. */
+        stored_bytes: Type.Optional(Bytes),
         disks: Type.Array(Type.Object({ key: Name, bytes: Bytes, export_name: Name }, closed), {
           maxItems: 64,
         }),
@@ -150,7 +152,7 @@ export type ReplicaOrder = Static<typeof ReplicaOrder>;
  * Serve a recovery point over NBD on a Unix socket until `close_view`. Sequence 0 asks for the newest point.
  *
  * It is `done` with the view as its result (the shape of `RecoverTask.view`) as soon as the view is served, and stays
- * in the orders until its `close_view` is done, so a server that starts again serves the same point again.
+ * in the orders until a `close_view` takes its place, so a server that starts again serves the same point again.
  */
 export const OpenViewTask = Type.Object(
   { id: Id, kind: Type.Literal('open_view'), replica_id: Id, sequence: Type.Integer({ minimum: 0 }) },
