@@ -156,19 +156,56 @@ function apply(bytes: Uint8Array, change: Change): Uint8Array {
   return next;
 }
 
-/** A clock that advances by whatever is slept. */
-export class LeapingClock implements Clock {
+/**
+ * A clock on which time passes only while everybody sleeps: once nothing else is left to do, it moves to the earliest
+ * waking. Works as long as what it drives waits for nothing but promises in memory.
+ */
+export class VirtualClock implements Clock {
   nowMs = 1_000_000;
+  readonly #sleepers = new Set<{ wakeMs: number; wake: () => void }>();
+  #isPumping = false;
+
   now(): number {
     return this.nowMs;
   }
+
   monotonicMs(): number {
     return this.nowMs;
   }
-  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    signal?.throwIfAborted();
-    this.nowMs += ms;
-    await Promise.resolve();
-    signal?.throwIfAborted();
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted === true) {
+        reject(signal.reason as Error);
+        return;
+      }
+      const stop = (): void => {
+        this.#sleepers.delete(sleeper);
+        reject(signal?.reason as Error);
+      };
+      const wake = (): void => {
+        signal?.removeEventListener('abort', stop);
+        resolve();
+      };
+      const sleeper = { wakeMs: this.nowMs + Math.max(0, ms), wake };
+      this.#sleepers.add(sleeper);
+      signal?.addEventListener('abort', stop, { once: true });
+      this.#pump();
+    });
+  }
+
+  /** Promises that are settled run before the next turn of the event loop. */
+  #pump(): void {
+    if (this.#isPumping) return;
+    this.#isPumping = true;
+    setImmediate(() => {
+      this.#isPumping = false;
+      const [next] = [...this.#sleepers].toSorted((a, b) => a.wakeMs - b.wakeMs);
+      if (next === undefined) return;
+      this.#sleepers.delete(next);
+      this.nowMs = Math.max(this.nowMs, next.wakeMs);
+      next.wake();
+      this.#pump();
+    });
   }
 }

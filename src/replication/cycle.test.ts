@@ -6,7 +6,7 @@ import { Failure, hasCode } from '#/lib/failure.ts';
 import { integerBelow, SeededRandom } from '#/lib/random.ts';
 import { syncBlockCodec } from './block-codec.ts';
 import { runCycle, type CycleResult } from './cycle.ts';
-import { LeapingClock, CrashingFileSystem } from './crash-fixture.ts';
+import { VirtualClock, CrashingFileSystem } from './crash-fixture.ts';
 import { MemoryReplica } from './replica-fixture.ts';
 import { ReplicaRecord } from './replica-record.ts';
 import { MemorySource, MemoryVmDisk } from './source-fixture.ts';
@@ -18,7 +18,7 @@ class World {
   readonly random = new SeededRandom(7);
   readonly replica = new MemoryReplica();
   readonly source: MemorySource;
-  readonly clock = new LeapingClock();
+  readonly clock = new VirtualClock();
 
   constructor(...sizes: number[]) {
     this.source = new MemorySource(sizes.map((bytes, i) => new MemoryVmDisk(`vd${'abc'[i]}`, bytes)));
