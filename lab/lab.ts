@@ -215,6 +215,9 @@ export class Lab implements AsyncDisposable {
     await this.#change(async () => {
       if (processName === undefined || ['holder', 'virtlogd', 'libvirtd'].includes(processName)) {
         await site.startLibvirt();
+        for (const link of this.#state.links) {
+          if (link.a === siteName || link.b === siteName) await this.#applyLink(link);
+        }
       } else if (!isProgram(processName) || this.bare) {
         throw new Failure('not_found', `the lab cannot start "${processName}"`);
       }

@@ -37,6 +37,16 @@ export async function createNetwork(name: string): Promise<void> {
   if (!existsSync(networkPath(name))) await run(['ip', 'netns', 'add', name]);
 }
 
+/** What libvirt left behind, as a machine that starts again forgets it: bridges, taps, rules. Links to sites stay. */
+export async function forgetInterfaces(name: string): Promise<void> {
+  const enter = ['nsenter', `--net=${networkPath(name)}`, '--'];
+  const { stdout } = await run([...enter, 'ip', '-j', 'link', 'show']);
+  for (const { ifname } of JSON.parse(stdout) as { ifname: string }[]) {
+    if (ifname !== 'lo' && !ifname.startsWith('wan-')) await run([...enter, 'ip', 'link', 'delete', ifname]);
+  }
+  await run([...enter, 'nft', 'flush', 'ruleset']);
+}
+
 /** Its interfaces go with it, and so do the other ends of its links. */
 export async function deleteNetwork(name: string): Promise<void> {
   if (existsSync(networkPath(name))) await run(['ip', 'netns', 'delete', name]);

@@ -13,12 +13,16 @@ export interface ProcessIdentity {
   readonly start_ticks: number;
 }
 
-const DEATH_MS = 10_000;
+const DEATH_MS = 30_000;
+const KILL_ROUNDS = 600;
+const KILL_PAUSE_MS = 50;
 
 /** Undefined when there is no such process, or only its remains. */
 export function identify(pid: number): ProcessIdentity | undefined {
   const fields = statFields(pid);
-  if (fields === undefined || fields[0] === 'Z' || fields[0] === 'X') return undefined;
+  if (fields === undefined || fields[0] === 'X') return undefined;
+  // The first thread of a killed program may be gone while others still hold its files.
+  if (fields[0] === 'Z' && Number(fields[17]) <= 1) return undefined;
   return { pid, start_ticks: Number(fields[19]) };
 }
 
@@ -86,15 +90,19 @@ function inode(path: string): string | undefined {
 
 /** SIGKILL to all that is in the namespace, again until nothing is left: a process may fork while it is looked for. */
 export async function killAllInNetwork(path: string): Promise<number> {
-  const killed = new Set<number>();
-  for (let round = 0; round < 50; round++) {
+  const killed = new Map<number, ProcessIdentity>();
+  for (let round = 0; round < KILL_ROUNDS; round++) {
     const found = processesInNetwork(path);
-    if (found.length === 0) return killed.size;
+    if (found.length === 0) {
+      // A dying process leaves its namespace before it lets go of its files.
+      for (const identity of killed.values()) await waitForDeath(identity);
+      return killed.size;
+    }
     for (const identity of found) {
-      killed.add(identity.pid);
+      killed.set(identity.pid, identity);
       signalProcess(identity, 'SIGKILL');
     }
-    await systemClock.sleep(round < 5 ? 10 : 100);
+    await systemClock.sleep(KILL_PAUSE_MS);
   }
-  throw new Failure('timeout', `processes in ${path} do not end: ${[...killed].join(' ')}`);
+  throw new Failure('timeout', `processes in ${path} do not end: ${[...killed.keys()].join(' ')}`);
 }

@@ -7,7 +7,7 @@ import { run, type RunOptions, type RunResult } from './command.ts';
 import { startDaemon } from './daemon.ts';
 import { type SiteState } from './lab-state.ts';
 import { writeLibvirtFiles } from './libvirt-files.ts';
-import { createNetwork, enterSite, holdMounts, networkPath } from './namespace.ts';
+import { createNetwork, enterSite, forgetInterfaces, holdMounts, networkPath } from './namespace.ts';
 import { identify, isAlive, killAllInNetwork, type ProcessIdentity } from './processes.ts';
 import { siteAddress, type LinkEnd } from './wan.ts';
 
@@ -60,6 +60,7 @@ export class Site {
     if (this.process('holder') === undefined) {
       // A machine that starts again finds its /run empty, and libvirt takes no VM of before for a running one.
       await killAllInNetwork(networkPath(this.network));
+      await forgetInterfaces(this.network);
       await rm(join(this.directory, 'run'), { recursive: true, force: true });
       const identity = { hostUuid: this.state.host_uuid, number: this.state.number };
       await writeLibvirtFiles(join(this.directory, 'etc'), identity);

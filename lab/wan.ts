@@ -92,11 +92,12 @@ export async function limitLink(a: LinkEnd, b: LinkEnd, limits: LinkLimits): Pro
 }
 
 function lossRules(device: string, ratio: number): string {
-  const below = Math.round(ratio * LOSS_STEPS);
+  // numgen refuses a bound that is not below its modulus.
+  const some = ratio >= 1 ? '' : `numgen random mod ${LOSS_STEPS} < ${Math.round(ratio * LOSS_STEPS)} `;
   return `table inet ${tableFor(device)} {
   chain arriving {
     type filter hook input priority filter;
-    iifname "${device}" numgen random mod ${LOSS_STEPS} < ${below} drop
+    iifname "${device}" ${some}drop
   }
 }
 `;
