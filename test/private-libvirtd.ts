@@ -91,6 +91,7 @@ function firstProcess(root: string): string {
     'set -e',
     'mount -t proc proc /proc',
     'mount -t tmpfs tmpfs /run',
+    'mkdir /run/lock',
     ...mounts,
     'ip link set lo up',
   ];

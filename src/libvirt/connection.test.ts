@@ -220,6 +220,26 @@ test('a reader that is too slow loses its stream and nothing else', async () => 
   await next;
 });
 
+test('data of a stream that comes before the reply is not lost', async () => {
+  const { daemon } = world();
+  const opening = daemon.connection.callWithStream(CALL);
+  const call = await daemon.packet(0);
+  daemon.stream(call, Uint8Array.of(1));
+  daemon.stream(call, EMPTY);
+  daemon.reply(call, EMPTY);
+  assert.deepEqual([...(await (await opening).stream.readAll(1))], [1]);
+});
+
+test('a call that fails opens no stream', async () => {
+  const { daemon } = world();
+  const opening = assert.rejects(daemon.connection.callWithStream(CALL), failsWith('libvirt_error'));
+  const call = await daemon.packet(0);
+  daemon.reply(call, NO_DOMAIN, { status: PacketStatus.error });
+  await opening;
+  daemon.stream(call, Uint8Array.of(1));
+  assert.equal((await daemon.connection.ended).code, 'protocol_corrupt');
+});
+
 test("a stream ends with the daemon's error", async () => {
   const { daemon } = world();
   const { call, stream } = await openStream(daemon);

@@ -41,6 +41,8 @@ export type ConnectionOptions = { clock: Clock; callTimeoutMs?: number; keepaliv
 type Pending = {
   call: RpcCall;
   withStream: boolean;
+  /** Made when the call is sent: the daemon may send a stream's first data before the reply. */
+  stream: RpcStream | undefined;
   /** Settled calls stay in flight until their reply: see above. */
   isSettled: boolean;
   resolve: (reply: RpcReply) => void;
@@ -112,7 +114,7 @@ export class RpcConnection {
     const refusal = this.#refusal(call, options.signal);
     if (refusal !== undefined) return Promise.reject(refusal);
     const { promise, resolve, reject } = Promise.withResolvers<RpcReply>();
-    const pending: Pending = { call, withStream, isSettled: false, resolve, reject };
+    const pending: Pending = { call, withStream, stream: undefined, isSettled: false, resolve, reject };
     this.#queue.push(pending);
     this.#pump();
     return this.#watched(promise, pending, options);
@@ -162,6 +164,7 @@ export class RpcConnection {
       try {
         const bytes = encodePacket(packet);
         this.#inFlight.set(serial, pending);
+        if (pending.withStream) pending.stream = this.#openStream(serial, pending.call);
         this.#transport.write(bytes);
       } catch (error) {
         this.#giveUp(
@@ -231,11 +234,12 @@ export class RpcConnection {
     } catch (error) {
       failure = new Failure('protocol_corrupt', `${what}: read the error of libvirt`, { cause: error });
     }
+    pending.stream?.fail(failure);
     settle(pending, () => pending.reject(failure));
   }
 
   #onSuccess(pending: Pending, packet: Packet): void {
-    const stream = pending.withStream ? this.#openStream(packet.serial, pending.call) : undefined;
+    const { stream } = pending;
     // Nobody waits for the stream of a call that was given up: it is aborted, so that the daemon lets go of it.
     if (pending.isSettled) void stream?.[Symbol.asyncDispose]();
     settle(pending, () => pending.resolve({ payload: packet.payload, stream }));

@@ -36,7 +36,8 @@ export class DomainBackup {
 
   /**
    * Begins the backup of `backup-xml.ts`, with the checkpoint of `checkpoint-xml.ts` at the same moment. It goes on
-   * until `end`. After a `timeout` or `unreachable` it may have begun: `getXml` tells.
+   * until `end`. While another job is under way libvirt waits 30 s for its end before it refuses, and a call that was
+   * given up meanwhile may still begin: after `timeout`, `cancelled` or `unreachable` ask `getXml`.
    */
   async begin(
     backupXml: string,
@@ -62,7 +63,10 @@ export class DomainBackup {
     return this.#subject.ask('read the backup of', ask, options);
   }
 
-  /** Ends the job under way whatever it is; for a pull backup this is the normal end. */
+  /**
+   * Ends the job under way whatever it is; for a pull backup this is the normal end. It returns when the end has
+   * begun: the event `job-completed` tells when scratch files and socket are gone. A next `begin` waits for that.
+   */
   end(options?: CallOptions): Promise<void> {
     return this.#subject.act('end the job of', Procedure.domainAbortJob, undefined, options);
   }

@@ -4,9 +4,10 @@
  * Every event packet starts with the number of the callback that it is for. Source: libvirt 9.0, `remote_protocol.x`,
  * `libvirt-domain.h`.
  */
+import { JOB_PARAMETERS_MAX } from './limits.ts';
 import { Procedure } from './procedures.ts';
-import { decodeDomainRef } from './remote-types.ts';
-import type { DomainRef } from './remote-types.ts';
+import { decodeDomainRef, decodeTypedParameters } from './remote-types.ts';
+import type { DomainRef, TypedValue } from './remote-types.ts';
 import { XdrReader } from './xdr.ts';
 
 export type LifecycleChange =
@@ -41,6 +42,8 @@ export type DomainEvent =
       job: 'unknown' | 'pull' | 'copy' | 'commit' | 'active-commit' | 'backup';
       status: 'completed' | 'failed' | 'canceled' | 'ready' | 'unknown';
     }
+  /** A backup, migration or save came to its end; the parameters are those of `DomainBackup.getStats`. */
+  | { kind: 'job-completed'; domain: DomainRef; parameters: Map<string, TypedValue> }
   | { kind: 'agent'; domain: DomainRef; state: 'connected' | 'disconnected' | 'unknown'; reason: number }
   | { kind: 'device-added'; domain: DomainRef; deviceAlias: string }
   | { kind: 'device-removed'; domain: DomainRef; deviceAlias: string }
@@ -65,6 +68,7 @@ export const EVENT_NUMBERS: Readonly<Record<DomainEventKind, number>> = {
   'block-job': 16,
   agent: 18,
   'device-added': 19,
+  'job-completed': 21,
   'block-threshold': 24,
 };
 
@@ -122,6 +126,14 @@ const READERS: ReadonlyMap<number, EventReader> = new Map<number, EventReader>([
       target: r.string(),
       job: JOBS[r.int()] ?? 'unknown',
       status: JOB_STATUSES[r.int()] ?? 'unknown',
+    }),
+  ],
+  [
+    Procedure.eventJobCompleted,
+    (r, domain) => ({
+      kind: 'job-completed',
+      domain,
+      parameters: decodeTypedParameters(r, JOB_PARAMETERS_MAX),
     }),
   ],
   [

@@ -88,6 +88,7 @@ export const Procedure = {
   eventAgentLifecycle: 348,
   domainDefineXml: 350,
   eventDeviceAdded: 354,
+  eventJobCompleted: 363,
   eventBlockThreshold: 385,
   domainSetBlockThreshold: 386,
   checkpointCreateXml: 411,
