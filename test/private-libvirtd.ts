@@ -80,7 +80,8 @@ export async function startPrivateLibvirtd(): Promise<PrivateLibvirtd> {
 }
 
 /**
- * Mounts what is private, says so, and waits for the end of its input; its death ends the whole namespace.
+ * Mounts what is private, says so, and waits for the end of its input; its death ends the whole namespace. It removes
+ * the files too, for a test that was killed cannot.
  *
  * It stays a shell, because the first process inherits orphans and a shell that waits for `cat` reaps them: libvirt
  * waits for ever for a daemonized QEMU that remains a zombie.
@@ -95,7 +96,7 @@ function firstProcess(root: string): string {
     ...mounts,
     'ip link set lo up',
   ];
-  return [...lines, 'virtlogd -d', 'echo ready', 'cat', 'exit 0'].join('\n');
+  return [...lines, 'virtlogd -d', 'echo ready', 'cat', `rm -rf ${root}`].join('\n');
 }
 
 class Daemon implements PrivateLibvirtd {

@@ -275,6 +275,20 @@ test('the stream of a call that was given up is aborted', async () => {
   assert.equal((await daemon.packet(1)).status, PacketStatus.error);
 });
 
+test("a stream that is cancelled ends at once, and what still comes for it is nobody else's", async () => {
+  const { daemon, ask } = world();
+  const { call, stream } = await openStream(daemon);
+  const reading = assert.rejects(stream.readAll(10), failsWith('cancelled'));
+  stream.cancel(new Failure('cancelled', 'enough'));
+  await reading;
+  assert.equal((await daemon.packet(1)).status, PacketStatus.error);
+  daemon.stream(call, Uint8Array.of(1));
+  daemon.stream(call, EMPTY, { status: PacketStatus.ok });
+  const next = ask();
+  daemon.reply(await daemon.packet(2), EMPTY);
+  await next;
+});
+
 test('a lost connection ends a stream as unreachable', async () => {
   const { daemon } = world();
   const { stream } = await openStream(daemon);

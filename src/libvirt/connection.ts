@@ -38,6 +38,13 @@ export type RpcReply = { payload: Uint8Array; stream: RpcStream | undefined };
 
 export type ConnectionOptions = { clock: Clock; callTimeoutMs?: number; keepalive?: KeepaliveOptions };
 
+export type EventListener = {
+  /** Every event packet, in order. */
+  packet: (packet: Packet) => void;
+  /** The connection has ended; nothing follows. */
+  ended: (reason: Failure) => void;
+};
+
 type Pending = {
   call: RpcCall;
   withStream: boolean;
@@ -59,7 +66,7 @@ export class RpcConnection {
   readonly #queue: Pending[] = [];
   readonly #inFlight = new Map<number, Pending>();
   readonly #streams = new Map<number, { call: RpcCall; stream: RpcStream }>();
-  readonly #eventListeners = new Set<(packet: Packet) => void>();
+  readonly #eventListeners = new Set<EventListener>();
   readonly #lifetime = new AbortController();
   #serial = 0;
   #received = 0;
@@ -99,8 +106,8 @@ export class RpcConnection {
     return { payload, stream };
   }
 
-  /** Every event packet, in order, until the returned function is called. A throw ends the connection. */
-  onEvent(listener: (packet: Packet) => void): () => void {
+  /** Listens until the returned function is called. A throw of `packet` ends the connection. */
+  onEvent(listener: EventListener): () => void {
     this.#eventListeners.add(listener);
     return () => this.#eventListeners.delete(listener);
   }
@@ -274,7 +281,7 @@ export class RpcConnection {
       if (answer !== undefined) this.#send(answer).catch(() => undefined);
       return;
     }
-    for (const listener of this.#eventListeners) listener(packet);
+    for (const listener of this.#eventListeners) listener.packet(packet);
   }
 
   #send(packet: Packet): Promise<void> {
@@ -310,6 +317,8 @@ export class RpcConnection {
     this.#inFlight.clear();
     for (const pending of unanswered) settle(pending, () => pending.reject(ended(pending.call.what, reason)));
     for (const { stream } of this.#streams.values()) stream.fail(reason);
+    for (const listener of this.#eventListeners) listener.ended(reason);
+    this.#eventListeners.clear();
     this.#resolveEnded(reason);
   }
 }

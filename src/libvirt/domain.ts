@@ -196,7 +196,10 @@ export class Domain {
     });
     const { value, stream } = await this.#subject.remote.callWithStream(request, options);
     await using picture = stream;
-    const abort = (): void => picture.fail(new Failure('cancelled', `${request.what}: cancelled`));
+    const abort = (): void =>
+      picture.cancel(
+        new Failure('cancelled', `${request.what}: cancelled`, { cause: options.signal?.reason }),
+      );
     options.signal?.addEventListener('abort', abort, { once: true });
     try {
       return {

@@ -76,6 +76,13 @@ export class RpcStream implements AsyncIterable<Uint8Array>, AsyncDisposable {
     return Promise.resolve();
   }
 
+  /** Gives the stream up; the reader finds this failure at once. */
+  cancel(failure: Failure): void {
+    this.#received.discard();
+    this.#received.end(failure);
+    this.#abort();
+  }
+
   /** The connection's side: a packet for this stream. */
   accept(packet: Packet): void {
     if (packet.status === PacketStatus.error) {

@@ -44,9 +44,9 @@ export class Subscription implements AsyncIterable<DomainEvent>, AsyncDisposable
     options: SubscribeOptions = {},
   ): Promise<Subscription> {
     const subscription = new Subscription(remote, options.queuedMax ?? EVENTS_QUEUED_MAX);
-    subscription.#unlisten = remote.rpc.onEvent((packet) => subscription.#accept(packet));
-    void remote.rpc.ended.then((reason) => {
-      subscription.#queue.end(reason.code === 'cancelled' ? undefined : lost(reason));
+    subscription.#unlisten = remote.rpc.onEvent({
+      packet: (packet) => subscription.#accept(packet),
+      ended: (reason) => subscription.#queue.end(reason.code === 'cancelled' ? undefined : lost(reason)),
     });
     try {
       for (const kind of new Set(kinds)) await subscription.#register(kind, options);
