@@ -9,6 +9,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '#/lib/failure.ts';
+import { lendCapabilities } from './capability-cache.ts';
 import { withLabLock } from './lab-lock.ts';
 import * as labState from './lab-state.ts';
 import type { LabState, LinkState } from './lab-state.ts';
@@ -74,6 +75,7 @@ export class Lab implements AsyncDisposable {
   async #startAll(say: (line: string) => void): Promise<void> {
     for (const site of this.sites) {
       say(`${site.name}: starting libvirt`);
+      await lendCapabilities(site);
       await site.startLibvirt();
       this.#save();
     }

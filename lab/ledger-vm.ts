@@ -4,6 +4,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '#/lib/failure.ts';
 import { systemClock } from '#/lib/system-clock.ts';
+import { keepCapabilities } from './capability-cache.ts';
 import { run } from './command.ts';
 import { ensureGuestImage, type GuestImage } from './guest/image.ts';
 import type { Site } from './site.ts';
@@ -61,7 +62,9 @@ export async function createLedger(site: Site, options: LedgerOptions): Promise<
   } finally {
     await rm(definition, { force: true });
   }
-  if (options.start !== false) await site.virsh(['start', options.name], { timeoutMs: 60_000 });
+  if (options.start === false) return;
+  await site.virsh(['start', options.name], { timeoutMs: 60_000 });
+  await keepCapabilities(site);
 }
 
 function checkOptions(name: string, diskBytes: readonly number[]): void {

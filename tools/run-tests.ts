@@ -1,0 +1,98 @@
+/**
+ * `antipode test [PATTERN...]`: everything that is checked, in the order of what it costs.
+ *
+ * Types, lint and form; then all *.test.ts; then a batch of the simulation with a fresh seed. With patterns only the
+ * test files whose path contains one of them. The last line counts; a skipped test is counted and named.
+ */
+import { spawn } from 'node:child_process';
+import { globSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { runTestFiles, type Tally } from './test-reporter.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+const FOLDERS = ['src', 'sim', 'lab', 'test', 'bench', 'tools'];
+const BATCH_SECONDS = 60;
+/** Two files at once suit the two cores that this must be quick on. */
+const CONCURRENCY = 2;
+/** These run real guests, which under TCG want the machine for themselves. */
+const IS_HEAVY = /^(lab|test)\//;
+
+const tools = (name: string): string => join(ROOT, 'node_modules', '.bin', name);
+const CHECKS: [name: string, argv: string[]][] = [
+  ['types', [tools('tsc')]],
+  ['lint', [tools('oxlint'), '--type-aware', '--quiet', ...FOLDERS]],
+  ['form', [tools('oxfmt'), '--check', ...FOLDERS]],
+];
+
+const total: Tally = { passed: 0, failed: 0, skipped: [] };
+
+async function main(patterns: readonly string[]): Promise<void> {
+  const startMs = performance.now();
+  const files = testFiles().filter(
+    (file) => patterns.length === 0 || patterns.some((text) => file.includes(text)),
+  );
+  if (files.length === 0) {
+    say(`no test file's path contains ${patterns.join(' or ')}`);
+    process.exitCode = 2;
+    return;
+  }
+  if (patterns.length === 0) for (const [name, argv] of CHECKS) await check(name, argv);
+  heading('tests');
+  await runTestFiles(
+    ROOT,
+    files.filter((file) => !IS_HEAVY.test(file)),
+    { concurrency: CONCURRENCY, total },
+  );
+  await runTestFiles(
+    ROOT,
+    files.filter((file) => IS_HEAVY.test(file)),
+    { concurrency: 1, total },
+  );
+  if (patterns.length === 0) {
+    await check('simulation', [
+      process.execPath,
+      join(ROOT, 'sim/main.ts'),
+      '--batch-seconds',
+      String(BATCH_SECONDS),
+    ]);
+  }
+  say('');
+  for (const name of total.skipped) say(`skipped: ${name}`);
+  say(`took ${Math.round((performance.now() - startMs) / 1000)} s`);
+  say(`${total.passed} passed, ${total.failed} failed, ${total.skipped.length} skipped`);
+  process.exitCode = total.failed === 0 ? 0 : 1;
+}
+
+function testFiles(): string[] {
+  const found = globSync(FOLDERS.map((folder) => join(ROOT, folder, '**/*.test.ts')));
+  return found.map((path) => relative(ROOT, path)).toSorted();
+}
+
+/** Runs a program whose exit code is the verdict and whose output is for people. */
+async function check(name: string, argv: readonly string[]): Promise<void> {
+  heading(name);
+  const startMs = performance.now();
+  const child = spawn(argv[0]!, argv.slice(1), { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] });
+  const code = await new Promise<number>((resolve) => {
+    child.on('error', (error) => {
+      say(error.message);
+      resolve(-1);
+    });
+    child.on('exit', (exitCode) => resolve(exitCode ?? -1));
+  });
+  const isGood = code === 0;
+  if (isGood) total.passed++;
+  else total.failed++;
+  say(`${isGood ? 'ok  ' : 'FAIL'} ${name} (${Math.round(performance.now() - startMs)} ms)`);
+}
+
+function heading(name: string): void {
+  say(`\n--- ${name}`);
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+await main(process.argv.slice(2));
