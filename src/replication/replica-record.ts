@@ -219,8 +219,13 @@ export class ReplicaRecord implements AsyncDisposable {
     }
     for (const [key, bytes] of wanted) {
       const digests = this.#digests.get(key);
-      if (digests === undefined) await this.#openDigests(key, bytes);
-      else await digests.resize(blockCount(bytes));
+      if (digests === undefined) {
+        await this.#openDigests(key, bytes);
+      } else if (digests.blocks !== blockCount(bytes)) {
+        // A doubted record may be torn where it is cut or grown, and would refuse to be read there for ever.
+        if (!this.#state.isWhole) await digests.rebuild();
+        await digests.resize(blockCount(bytes));
+      }
     }
   }
 
