@@ -60,6 +60,8 @@ export type CycleResult = {
   disks: DiskSpec[];
   /** How often the transfer was cut and taken up again. */
   resumes: number;
+  /** Why the source could not tidy up after the acknowledgement; its next moment does. */
+  leftBehind: Failure | undefined;
 };
 
 /** Runs one cycle. Throws the Failure that ended it; whatever it was, the next cycle may be run. */
@@ -102,7 +104,7 @@ class Cycle {
       await this.#giveUp(point, error);
       throw error;
     }
-    await moment.acknowledged();
+    const leftBehind = await tidied(moment);
     return {
       point: point.ref,
       momentMs: moment.momentMs,
@@ -116,6 +118,7 @@ class Cycle {
       consistency: moment.consistency,
       disks: moment.disks.map(({ spec }) => spec),
       resumes,
+      leftBehind,
     };
   }
 
@@ -179,15 +182,32 @@ class Cycle {
   async #giveUp(point: Point, error: unknown): Promise<void> {
     const { record } = this.#context;
     const isUnknown = point.commitWasSent && !isRefusal(error);
+    // The failure that ended the cycle is the one to tell; what cannot be tidied here is found by the next cycle.
     try {
       if (!isUnknown) await record.discardPending();
       // The replica's digests are not ours: whichever is wrong, both are looked at again.
       if (hasCode(error, 'conflict') || hasCode(error, 'storage_corrupt')) await record.doubt();
       if (!point.commitWasSent) await this.#session?.abort(point.ref.stamp);
-    } catch {
-      // The failure that ended the cycle is the one to tell; what could not be tidied is found by the next cycle.
+    } catch (tidyError) {
+      if (failureIn(tidyError) === undefined) throw tidyError;
     }
-    await point.moment.release(isUnknown ? 'unknown' : 'given_up');
+    try {
+      await point.moment.release(isUnknown ? 'unknown' : 'given_up');
+    } catch (releaseError) {
+      if (failureIn(releaseError) === undefined) throw releaseError;
+    }
+  }
+}
+
+/** The point stands whatever happens here, so a failure is told beside it. */
+async function tidied(moment: Moment): Promise<Failure | undefined> {
+  try {
+    await moment.acknowledged();
+    return undefined;
+  } catch (error) {
+    const failure = failureIn(error);
+    if (failure === undefined) throw error;
+    return failure;
   }
 }
 

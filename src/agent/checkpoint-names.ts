@@ -1,0 +1,18 @@
+/**
+ * Names of our checkpoints: `antipode-REPLICA-ID`. What has another prefix, or is of another replica, belongs to
+ * somebody else and is never touched.
+ */
+
+const PREFIX = 'antipode';
+const TRACKING_ID = /^[0-9a-f]{32}$/;
+
+/** The checkpoint, and its bitmaps, of a tracking id. */
+export function checkpointName(replicaId: string, trackingId: string): string {
+  return `${PREFIX}-${replicaId}-${trackingId}`;
+}
+
+/** True for a checkpoint that this replica made. */
+export function isOwnCheckpoint(replicaId: string, name: string): boolean {
+  const prefix = `${PREFIX}-${replicaId}-`;
+  return name.startsWith(prefix) && TRACKING_ID.test(name.slice(prefix.length));
+}

@@ -1,0 +1,118 @@
+/**
+ * Tidies what we left in libvirt and in images: backup jobs of an agent that was killed, checkpoints that nobody
+ * needs, records and bitmaps that have drifted apart. Touches nothing that is not this replica's.
+ */
+import type { Domain } from '#/libvirt/domain.ts';
+import { readBackupXml } from '#/libvirt/backup-xml.ts';
+import { buildRedefinedCheckpointXml, readCheckpointXml } from '#/libvirt/checkpoint-xml.ts';
+import type { Checkpoint } from '#/libvirt/checkpoint.ts';
+import { hasLibvirtCode, libvirtErrorIn, LibvirtCode } from '#/libvirt/errors.ts';
+import type { Clock } from '#/lib/clock.ts';
+import { Failure } from '#/lib/failure.ts';
+import { isOwnCheckpoint } from './checkpoint-names.ts';
+import { JOB_END_MS, JOB_LOOK_MS } from './limits.ts';
+
+/**
+ * Ends a backup job that serves from a socket in `runDirectory`. Throws `conflict` when somebody else's is under
+ * way: QEMU has one, and it is not ours to end.
+ */
+export async function endStaleJob(domain: Domain, runDirectory: string, clock: Clock): Promise<void> {
+  const xml = await runningBackup(domain);
+  if (xml === undefined) return;
+  const { socketPath } = readBackupXml(xml);
+  if (socketPath?.startsWith(`${runDirectory}/`) !== true) {
+    throw new Failure('conflict', `freeze VM ${domain.name}: another program's backup of it is under way`, {
+      hint: 'Wait for it, or end it with: virsh domjobabort.',
+    });
+  }
+  await endJob(domain, clock);
+}
+
+/** Ends our job, waits until it is gone, and lets a guest go on that its scratch had paused (I3). */
+export async function endJob(domain: Domain, clock: Clock): Promise<void> {
+  const deadline = clock.monotonicMs() + JOB_END_MS;
+  while ((await runningBackup(domain)) !== undefined) {
+    try {
+      await domain.backup.end();
+    } catch (error) {
+      if (!hasLibvirtCode(error, LibvirtCode.operationInvalid)) throw error;
+    }
+    if (clock.monotonicMs() > deadline) {
+      throw new Failure('timeout', `end the backup of VM ${domain.name}: it is still under way`);
+    }
+    await clock.sleep(JOB_LOOK_MS);
+  }
+  const { state, reason } = await domain.getState();
+  if (state === 'paused' && reason === 'io-error') await domain.resume();
+}
+
+/** Its definition; undefined when there is none, or the domain does not run. */
+export async function runningBackup(domain: Domain): Promise<string | undefined> {
+  try {
+    return await domain.backup.getXml();
+  } catch (error) {
+    if (hasLibvirtCode(error, LibvirtCode.noBackup, LibvirtCode.operationInvalid)) return undefined;
+    throw error;
+  }
+}
+
+/** Deletes all checkpoints of this replica but `keep`; their changes stay known to the one before. */
+export async function dropCheckpoints(
+  domain: Domain,
+  replicaId: string,
+  keep: string | undefined,
+): Promise<void> {
+  for (const checkpoint of await domain.checkpoints.list()) {
+    if (checkpoint.name === keep || !isOwnCheckpoint(replicaId, checkpoint.name)) continue;
+    await dropCheckpoint(checkpoint);
+  }
+}
+
+async function dropCheckpoint(checkpoint: Checkpoint): Promise<void> {
+  try {
+    await checkpoint.delete();
+  } catch (error) {
+    if (libvirtErrorIn(error) === undefined) throw error;
+    // The bitmap is not there, or broken: the record is all that is left to delete.
+    await checkpoint.delete(['metadataOnly']);
+  }
+}
+
+/** Targets of the disks that a checkpoint tracks; undefined when libvirt has no record of it. */
+export async function trackedDisks(domain: Domain, name: string): Promise<string[] | undefined> {
+  try {
+    const checkpoint = await domain.checkpoints.lookup(name);
+    return readCheckpointXml(await checkpoint.getXml(['noDomain'])).disks.map(({ target }) => target);
+  } catch (error) {
+    if (hasLibvirtCode(error, LibvirtCode.noCheckpoint)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Removes a bitmap whose record somebody deleted: libvirt is given a record for it, by which it deletes both. Where
+ * there is no such bitmap, libvirt refuses the record, and all is well.
+ */
+export async function dropOrphan(
+  domain: Domain,
+  name: string,
+  targets: string[],
+  clock: Clock,
+): Promise<void> {
+  const disks = targets.map((target) => ({ target }));
+  const record = { createdAtSeconds: Math.floor(clock.now() / 1000) };
+  const xml = buildRedefinedCheckpointXml({ name, disks }, record);
+  try {
+    const checkpoint = await domain.checkpoints.create(xml, ['redefine', 'redefineValidate']);
+    await dropCheckpoint(checkpoint);
+  } catch (error) {
+    if (libvirtErrorIn(error) === undefined) throw error;
+  }
+}
+
+/** libvirt's ways of saying that a checkpoint and its bitmaps do not hold. */
+export function isTrackingError(error: unknown): boolean {
+  const { checkpointInconsistent, invalidCheckpoint, noCheckpoint } = LibvirtCode;
+  if (hasLibvirtCode(error, checkpointInconsistent, invalidCheckpoint, noCheckpoint)) return true;
+  return /bitmap|checkpoint/i.test(libvirtErrorIn(error)?.detail.message ?? '');
+}
