@@ -26,10 +26,10 @@ import {
 } from './flags.ts';
 import type { FlagNames } from './flags.ts';
 import { GuestAgent } from './guest-agent.ts';
-import { SCREENSHOT_BYTES_MAX } from './limits.ts';
+import { DISK_ERRORS_MAX, SCREENSHOT_BYTES_MAX } from './limits.ts';
 import { Procedure, QEMU_PROGRAM, QemuProcedure } from './procedures.ts';
 import { nothing, string, Subject } from './remote.ts';
-import type { Remote } from './remote.ts';
+import type { Ask, Remote } from './remote.ts';
 import { decodeDomainRef, encodeDomainRef } from './remote-types.ts';
 import type { DomainRef } from './remote-types.ts';
 import type { RpcStream } from './stream.ts';
@@ -42,6 +42,11 @@ export type Screenshot = { mime: string; bytes: Uint8Array };
 
 /** Metadata of an application: an element in the namespace `uri`, written with the prefix `key`. */
 export type MetadataKey = { uri: string; key: string };
+
+const DISK_ERRORS = ['none', 'unspecified', 'no-space'] as const;
+
+/** Why the guest is stopped by a disk. */
+export type DiskError = { target: string; error: (typeof DISK_ERRORS)[number] | 'unknown' };
 
 export class Domain {
   readonly ref: DomainRef;
@@ -82,6 +87,25 @@ export class Domain {
     const decode = (r: XdrReader): DomainState => domainState(r.int(), r.int());
     const ask = { procedure: Procedure.domainGetState, flags: 0, decode };
     return this.#subject.ask('read the state of', ask, options);
+  }
+
+  /** The disks whose last I/O error stopped the guest; QEMU goes on telling it after the guest was resumed. */
+  getDiskErrors(options?: CallOptions): Promise<DiskError[]> {
+    const ask: Ask<DiskError[]> = {
+      procedure: Procedure.domainGetDiskErrors,
+      encode: (w) => w.uint(DISK_ERRORS_MAX),
+      flags: 0,
+      decode: (r) => {
+        const decode = (e: XdrReader): DiskError => ({
+          target: e.string(),
+          error: DISK_ERRORS[e.int()] ?? 'unknown',
+        });
+        const errors = r.array(DISK_ERRORS_MAX, decode);
+        r.int();
+        return errors;
+      },
+    };
+    return this.#subject.ask('read the disk errors of', ask, options);
   }
 
   isPersistent(options?: CallOptions): Promise<boolean> {
@@ -144,7 +168,7 @@ export class Domain {
   /** The guest may take its time to let go: wait for the event `device-removed`. */
   detachDevice(xml: string, flags: FlagNames<typeof DeviceFlag> = [], options?: CallOptions): Promise<void> {
     const procedure = Procedure.domainDetachDevice;
-    return this.#changeDevice('detach a device from', { procedure, xml, flags }, options);
+    return this.#changeDevice('detach a device of', { procedure, xml, flags }, options);
   }
 
   updateDevice(xml: string, flags: FlagNames<typeof DeviceFlag> = [], options?: CallOptions): Promise<void> {

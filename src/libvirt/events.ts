@@ -29,6 +29,7 @@ export type DomainEvent =
   | {
       kind: 'io-error';
       domain: DomainRef;
+      /** Path and alias are empty where QEMU names a node only: `Domain.getDiskErrors` tells the disk then. */
       path: string;
       deviceAlias: string;
       action: 'none' | 'pause' | 'report' | 'unknown';

@@ -3,7 +3,7 @@
  * events, and what a killed QEMU and a killed daemon leave behind. The tests build on each other, in order.
  */
 import assert from 'node:assert/strict';
-import { access } from 'node:fs/promises';
+import { access, mkdir } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { hasCode } from '#/lib/failure.ts';
 import { definition, makeEchoGuest } from '#test/echo-guest.ts';
@@ -47,6 +47,9 @@ before(async () => {
   daemon = await startPrivateLibvirtd();
   await connect();
   guest = await makeEchoGuest(daemon, 'echo');
+  // A guest keeps the mounts that there were when it started, so this one comes first.
+  await mkdir(`${daemon.directory}/small`);
+  await daemon.run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', `${daemon.directory}/small`]);
 });
 
 after(async () => {
@@ -216,6 +219,30 @@ test('an incremental backup exports what changed since its checkpoint', async ()
 
 test('a backup from a checkpoint that is not there is refused with its code', async () => {
   await assert.rejects(begin('point-3', 'point-1'), failsWith(LibvirtCode.noCheckpoint));
+});
+
+test('a full scratch space pauses the guest with an I/O error, and the end of the backup frees it', async () => {
+  await using console = await domain.openConsole();
+  const disk = { target: 'vda', exportName: 'vda', scratchPath: `${daemon.directory}/small/scratch` };
+  const socketPath = `${daemon.directory}/full.sock`;
+  await domain.backup.begin(buildPullBackupXml({ socketPath, disks: [disk], excluded: ['vdb'] }));
+  const writes = 32;
+  await console.write(Buffer.alloc(writes, 'W'));
+  const full = await event((e) => e.kind === 'io-error');
+  assert(full.kind === 'io-error');
+  assert.deepEqual([full.action, full.reason], ['pause', 'enospc']);
+  const { state, reason } = await domain.getState();
+  assert.deepEqual([state, reason], ['paused', 'io-error']);
+  assert.deepEqual(await domain.getDiskErrors(), [{ target: 'vda', error: 'no-space' }]);
+  await domain.backup.end();
+  await event((e) => e.kind === 'job-completed');
+  await domain.resume();
+  let answers = '';
+  for await (const piece of console) {
+    answers += Buffer.from(piece).toString('latin1').replaceAll(/[^+-]/g, '');
+    if (answers.length >= writes) break;
+  }
+  assert.equal(answers, '+'.repeat(writes), 'the guest saw a write fail');
 });
 
 test('a disk is added and taken away while the guest runs, and each is an event', async () => {

@@ -18,6 +18,7 @@ export const LIST_MAX = 16_384;
 export const STATS_PARAMETERS_MAX = 262_144;
 
 export const JOB_PARAMETERS_MAX = 64;
+export const DISK_ERRORS_MAX = 256;
 export const FREEZE_MOUNTPOINTS_MAX = 256;
 export const AUTH_TYPES_MAX = 20;
 

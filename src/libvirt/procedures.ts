@@ -67,6 +67,7 @@ export const Procedure = {
   domainReset: 245,
   domainBlockResize: 251,
   domainShutdown: 258,
+  domainGetDiskErrors: 263,
   domainSetMetadata: 264,
   domainGetMetadata: 265,
   connectListAllDomains: 273,
