@@ -45,6 +45,9 @@ export type EventListener = {
   ended: (reason: Failure) => void;
 };
 
+/** The longest time that the system's timers take; a longer one would end at once. */
+const TIMEOUT_MS_MAX = 2 ** 31 - 1;
+
 type Pending = {
   call: RpcCall;
   withStream: boolean;
@@ -141,7 +144,7 @@ export class RpcConnection {
     const timer = new AbortController();
     const abort = (): void => this.#giveUp(pending, cancelled(what, signal));
     signal?.addEventListener('abort', abort, { once: true });
-    this.#clock.sleep(timeoutMs, timer.signal).then(
+    this.#clock.sleep(Math.min(timeoutMs, TIMEOUT_MS_MAX), timer.signal).then(
       () =>
         this.#giveUp(pending, new Failure('timeout', `${what}: libvirt gave no answer in ${timeoutMs} ms`)),
       () => undefined,

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Failure } from '#/lib/failure.ts';
+import { integerBelow, SeededRandom } from '#/lib/random.ts';
 import { readDomainXml } from './domain-xml.ts';
 
 const FULL = `<domain type='kvm' id='3'>
@@ -148,6 +149,28 @@ test('every kind of disk is told apart', () => {
       [true, false, false, false],
     ],
   );
+});
+
+test('a definition with bits flipped is read or refused, never anything else', () => {
+  const bytes = Buffer.from(FULL);
+  const seed = Number(process.env['SEED'] ?? Date.now() % 1e9);
+  const random = new SeededRandom(seed);
+  const tally = { read: 0, refused: 0 };
+  for (let round = 0; round < 400; round++) {
+    const damaged = Buffer.from(bytes);
+    for (let flips = 0; flips <= round % 3; flips++) {
+      const bit = integerBelow(random, bytes.length * 8);
+      damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+    }
+    try {
+      assert.equal(typeof readDomainXml(damaged.toString('latin1')).memoryBytes, 'number');
+      tally.read++;
+    } catch (error) {
+      assert(error instanceof Failure && error.code === 'usage_invalid', `SEED=${seed}: ${String(error)}`);
+      tally.refused++;
+    }
+  }
+  assert(tally.read > 0 && tally.refused > 0, `SEED=${seed}: ${JSON.stringify(tally)}`);
 });
 
 const MINIMAL = `<domain type='qemu'><name>n</name><uuid>u</uuid><memory>1024</memory></domain>`;
