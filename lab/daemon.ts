@@ -1,11 +1,11 @@
 /** Starts a long-running program that outlives this process, and waits until it says that it is ready. */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { dirname } from 'node:path';
-import { Failure } from '#/lib/failure.ts';
+import { Failure, type FailureCode } from '#/lib/failure.ts';
 import { systemClock } from '#/lib/system-clock.ts';
-import { identify, isAlive, type ProcessIdentity } from './processes.ts';
+import { identify, isAlive, signalProcess, type ProcessIdentity } from './processes.ts';
 
 export interface DaemonOptions {
   readonly argv: readonly string[];
@@ -15,7 +15,7 @@ export interface DaemonOptions {
   /** The program is ready when this file is there. One from before is removed first. */
   readonly readyFile?: string;
   readonly readyMs?: number;
-  /** A listening socket of this process that the program inherits as descriptor 3. */
+  /** A listening socket of this process, sent to the program as its first message. */
   readonly socket?: Server;
 }
 
@@ -27,44 +27,50 @@ const INHERITED = ['PATH', 'HOME', 'LANG', 'TMPDIR'];
 
 export async function startDaemon(options: DaemonOptions): Promise<ProcessIdentity> {
   if (options.readyFile !== undefined) rmSync(options.readyFile, { force: true });
+  const child = spawnDetached(options);
+  let spawnError: Error | undefined;
+  child.on('error', (error) => (spawnError = error));
+  if (options.socket !== undefined) child.send('socket', options.socket);
+  const identity = child.pid === undefined ? undefined : identify(child.pid);
+  const failed = (code: FailureCode, what: string): Failure => {
+    const message = `start ${name(options.argv)}: ${what}: ${lastWords(options.log)}`;
+    return new Failure(code, message, { cause: spawnError });
+  };
+  const end = systemClock.monotonicMs() + (options.readyMs ?? READY_MS);
+  while (true) {
+    // An event of the child comes only when this function waits.
+    await systemClock.sleep(POLL_MS);
+    if (spawnError !== undefined || identity === undefined || !isAlive(identity)) {
+      throw failed('tool_failed', 'ended at once');
+    }
+    if (options.readyFile === undefined || existsSync(options.readyFile)) {
+      // What is left of the channel would keep this process from ending.
+      if (child.connected) child.disconnect();
+      return identity;
+    }
+    if (systemClock.monotonicMs() > end) {
+      signalProcess(identity, 'SIGKILL');
+      throw failed('timeout', 'not ready in time');
+    }
+  }
+}
+
+/** Services write pid files and sockets for themselves alone; a terminal's signals are not for them. */
+function spawnDetached(options: DaemonOptions): ChildProcess {
   mkdirSync(dirname(options.log), { recursive: true });
   const log = openSync(options.log, 'a');
   const env: Record<string, string> = { ...options.env };
-  for (const name of INHERITED) env[name] ??= process.env[name] ?? '';
-  // Services write pid files and sockets for themselves alone; a terminal's signals are not for them.
+  for (const variable of INHERITED) env[variable] ??= process.env[variable] ?? '';
+  const channel = options.socket === undefined ? [] : ['ipc' as const];
   const child = spawn(options.argv[0]!, options.argv.slice(1), {
     cwd: '/',
     detached: true,
     env,
-    stdio: ['ignore', log, log, ...(options.socket === undefined ? [] : [options.socket as never])],
+    stdio: ['ignore', log, log, ...channel],
   });
   closeSync(log);
-  let spawnError: Error | undefined;
-  child.on('error', (error) => (spawnError = error));
   child.unref();
-  const identity = child.pid === undefined ? undefined : identify(child.pid);
-  const isReady = (): boolean => options.readyFile === undefined || existsSync(options.readyFile);
-  const end = systemClock.monotonicMs() + (options.readyMs ?? READY_MS);
-  while (true) {
-    if (spawnError !== undefined || identity === undefined || !isAlive(identity)) {
-      throw new Failure(
-        'tool_failed',
-        `start ${name(options.argv)}: ended at once: ${lastWords(options.log)}`,
-        {
-          cause: spawnError,
-        },
-      );
-    }
-    if (isReady()) return identity;
-    if (systemClock.monotonicMs() > end) {
-      process.kill(identity.pid, 'SIGKILL');
-      throw new Failure(
-        'timeout',
-        `start ${name(options.argv)}: not ready in time: ${lastWords(options.log)}`,
-      );
-    }
-    await systemClock.sleep(POLL_MS);
-  }
+  return child;
 }
 
 function name(argv: readonly string[]): string {

@@ -12,7 +12,8 @@ import { Lab } from './lab.ts';
 import { createLedger, ledgerDiskPaths, serialLog, waitForText } from './ledger-vm.ts';
 import { readLedgerFiles } from './ledger-reader.ts';
 import { listNetworks, networkPath } from './namespace.ts';
-import { isAlive, processesInNetwork } from './processes.ts';
+import { isAlive, processesInNetwork, signalProcess, waitForDeath } from './processes.ts';
+import { startPrograms } from './programs.ts';
 
 assert.equal(process.getuid?.(), 0, 'these tests make network namespaces and need root');
 
@@ -143,6 +144,22 @@ test('a killed site comes back with its files and without its processes of befor
   assert.equal((await site.virsh(['domstate', 'victim'])).trim(), 'shut off');
   assert(await pings());
 });
+
+test('the gateway leads from this machine into the site, and ends with it', async () => {
+  const site = lab.site('east');
+  const serve = `require('node:http').createServer((_, reply) => reply.end('inside')).listen(7480, '${site.address}', () => ${READY});`;
+  const readyFile = join(directory, 'http.ready');
+  await site.startProgram('http', [process.execPath, '-e', serve, readyFile], { readyFile });
+  await startPrograms([site], { say: () => undefined, save: () => undefined, only: 'gateway' });
+  const url = `http://127.0.0.1:${site.state.gateway_port}/`;
+  assert.equal(await (await fetch(url)).text(), 'inside');
+  const gateway = site.process('gateway')!;
+  signalProcess(gateway, 'SIGKILL');
+  await waitForDeath(gateway);
+  await assert.rejects(fetch(url));
+});
+
+const READY = "require('node:fs').writeFileSync(process.argv[1], '')";
 
 test('libvirtd alone can be killed and started while its VM runs on', async () => {
   const site = lab.site('east');

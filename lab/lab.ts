@@ -15,7 +15,7 @@ import * as labState from './lab-state.ts';
 import type { LabState, LinkState } from './lab-state.ts';
 import { deleteNetwork, listNetworks, networkPath } from './namespace.ts';
 import { killAllInNetwork, signalProcess, waitForDeath } from './processes.ts';
-import { isProgram, startPrograms } from './programs.ts';
+import { isStartable, startPrograms } from './programs.ts';
 import { Site } from './site.ts';
 import { createLink, cutLink, limitLink, restoreLink, type LinkLimits } from './wan.ts';
 
@@ -220,11 +220,11 @@ export class Lab implements AsyncDisposable {
         for (const link of this.#state.links) {
           if (link.a === siteName || link.b === siteName) await this.#applyLink(link);
         }
-      } else if (!isProgram(processName) || this.bare) {
+      } else if (!isStartable(processName) || this.bare) {
         throw new Failure('not_found', `the lab cannot start "${processName}"`);
       }
-      const only = processName !== undefined && isProgram(processName) ? { only: processName } : {};
-      const wanted = !this.bare && (processName === undefined || isProgram(processName));
+      const only = processName !== undefined && isStartable(processName) ? { only: processName } : {};
+      const wanted = !this.bare && (processName === undefined || isStartable(processName));
       if (wanted) await startPrograms([site], { say: () => undefined, save: () => this.#save(), ...only });
     });
   }

@@ -1,8 +1,8 @@
 /**
  * A site's own network and mounts: a named network namespace, and a process that holds a private mount namespace.
  *
- * libvirt's five directories are bound over in it, so two libvirtd on one machine share nothing but the kernel. Every
- * other path is the same inside and outside. Mounts made inside never reach the machine; they end with the holder and
+ * /run and libvirt's directories are bound over in it, so two libvirtd on one machine share nothing but the kernel, and
+ * neither finds the machine's services. Every other path is the same inside and outside. Mounts made inside never reach the machine; they end with the holder and
  * the last process of the site.
  */
 import { existsSync } from 'node:fs';
@@ -14,8 +14,8 @@ import { type ProcessIdentity } from './processes.ts';
 
 /** Directory of the site that is bound, and where. */
 const PRIVATE = [
+  ['run', '/run'],
   ['etc', '/etc/libvirt'],
-  ['run', '/run/libvirt'],
   ['lib', '/var/lib/libvirt'],
   ['log', '/var/log/libvirt'],
   ['cache', '/var/cache/libvirt'],
@@ -61,6 +61,8 @@ export async function listNetworks(prefix: string): Promise<string[]> {
 
 /** Starts the holder and returns when all mounts are in place. `directory` is the site's. */
 export async function holdMounts(name: string, directory: string): Promise<ProcessIdentity> {
+  for (const name of ['libvirt', 'antipode', 'lock'])
+    await mkdir(join(directory, 'run', name), { recursive: true });
   const pairs: string[] = [];
   for (const [own, path] of PRIVATE) {
     await mkdir(join(directory, own), { recursive: true });

@@ -1,15 +1,19 @@
 /** One site of a lab: its namespaces, its libvirt, and how to run something in it. */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { existsSync, readFileSync } from 'node:fs';
+import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { Failure } from '#/lib/failure.ts';
 import { run, type RunOptions, type RunResult } from './command.ts';
 import { startDaemon } from './daemon.ts';
 import { type SiteState } from './lab-state.ts';
 import { writeLibvirtFiles } from './libvirt-files.ts';
+import { ManagerApi } from './manager-api.ts';
 import { createNetwork, enterSite, forgetInterfaces, holdMounts, networkPath } from './namespace.ts';
 import { identify, isAlive, killAllInNetwork, type ProcessIdentity } from './processes.ts';
 import { siteAddress, type LinkEnd } from './wan.ts';
+
+const LOG_CHARACTERS = 800;
 
 export class Site {
   readonly state: SiteState;
@@ -38,7 +42,16 @@ export class Site {
 
   /** libvirt's socket, as a program outside the site reaches it. */
   get libvirtSocket(): string {
-    return join(this.directory, 'run', 'libvirt-sock');
+    return join(this.directory, 'run/libvirt/libvirt-sock');
+  }
+
+  /** The manager's socket for root; inside it is /run/antipode/manager.sock. */
+  get managerSocket(): string {
+    return join(this.directory, 'run/antipode/manager.sock');
+  }
+
+  get api(): ManagerApi {
+    return new ManagerApi(this.managerSocket);
   }
 
   /** Where VM images of the lab are. */
@@ -72,7 +85,7 @@ export class Site {
 
   private async startVirtlogd(): Promise<void> {
     if (this.process('virtlogd') !== undefined) return;
-    const readyFile = join(this.directory, 'run', 'virtlogd-sock');
+    const readyFile = join(this.directory, 'run/libvirt/virtlogd-sock');
     this.state.processes['virtlogd'] = await this.startProgram('virtlogd', daemon('virtlogd'), { readyFile });
   }
 
@@ -91,10 +104,16 @@ export class Site {
   async startProgram(
     name: string,
     argv: readonly string[],
-    options: { readyFile?: string; socket?: import('node:net').Server; readyMs?: number } = {},
+    options: { readyFile?: string; socket?: Server; readyMs?: number } = {},
   ): Promise<ProcessIdentity> {
     const log = join(this.directory, 'logs', `${name}.log`);
     return startDaemon({ argv: [...this.enter(), ...argv], log, ...options });
+  }
+
+  /** The end of a program's log. */
+  async lastWords(name: string): Promise<string> {
+    const text = await readFile(join(this.directory, 'logs', `${name}.log`), 'utf8');
+    return text.trim().slice(-LOG_CHARACTERS);
   }
 
   /** The words that put a command inside this site. */
@@ -119,7 +138,7 @@ export class Site {
 
   /** The QEMU of a VM that runs here. */
   qemuProcess(vm: string): ProcessIdentity | undefined {
-    const path = join(this.directory, 'run', 'qemu', `${vm}.pid`);
+    const path = join(this.directory, 'run/libvirt/qemu', `${vm}.pid`);
     return existsSync(path) ? identify(Number(readFileSync(path, 'utf8'))) : undefined;
   }
 
