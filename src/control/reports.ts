@@ -10,7 +10,10 @@ const closed = { additionalProperties: false };
 const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(type: T) =>
   Type.Union([type, Type.Null()]);
 
-export const FailureReport = Type.Object({ code: Id, message: Text, hint: nullable(Text) }, closed);
+/** A code of the table in src/lib/failure.ts, of the reporter's version. */
+const Code = Type.String({ pattern: '^[a-z][a-z0-9_]{0,63}$' });
+
+export const FailureReport = Type.Object({ code: Code, message: Text, hint: nullable(Text) }, closed);
 export type FailureReport = Static<typeof FailureReport>;
 
 /** One VM of a host. `refusals` says why it cannot be protected; empty when it can. */

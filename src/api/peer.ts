@@ -1,0 +1,74 @@
+/** What the managers of paired sites ask of each other, under /peer/v1. */
+import { Type, type Static } from 'typebox';
+import { Bytes, closed, Id, Milliseconds, Name, nullable, Retention, Text } from './common.ts';
+
+const Pem = Type.String({ maxLength: 16_384 });
+const Host = Type.String({ minLength: 1, maxLength: 255 });
+const Port = Type.Integer({ minimum: 1, maximum: 65_535 });
+
+/** A site introduces itself: who it is, whom it trusts to speak for it, where it is reached. */
+export const SiteCard = Type.Object(
+  { site_id: Id, site_name: Name, ca_pem: Pem, host: Host, port: Port },
+  closed,
+);
+export type SiteCard = Static<typeof SiteCard>;
+
+export const PairRequest = Type.Object({ token: Type.String({ maxLength: 1024 }), site: SiteCard }, closed);
+
+/** A VM to keep a replica of. */
+export const ReplicaRequest = Type.Object(
+  {
+    protection_id: Id,
+    vm_uuid: Type.String({ pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' }),
+    vm_name: Name,
+    rpo_ms: Milliseconds,
+    retention: Retention,
+    disks: Type.Array(
+      /** `need_bytes` is what the first copy takes at the target. */
+      Type.Object({ key: Name, bytes: Bytes, need_bytes: Bytes }, closed),
+      { minItems: 1, maxItems: 64 },
+    ),
+  },
+  closed,
+);
+export type ReplicaRequest = Static<typeof ReplicaRequest>;
+
+export const ReplicaGrant = Type.Object(
+  {
+    replica_id: Id,
+    epoch: Type.Integer({ minimum: 1 }),
+    server: Type.Object({ site_id: Id, server_id: Id, host: Host, port: Port }, closed),
+  },
+  closed,
+);
+export type ReplicaGrant = Static<typeof ReplicaGrant>;
+
+export const ReplicaRemoval = Type.Object({ protection_id: Id, delete_replica: Type.Boolean() }, closed);
+
+/** One protection as the recovery site sees it. */
+export const GrantState = Type.Object(
+  {
+    protection_id: Id,
+    /** `absent` when the recovery site knows nothing of it. */
+    state: Type.String({ maxLength: 32 }),
+    grant: nullable(ReplicaGrant),
+  },
+  closed,
+);
+export type GrantState = Static<typeof GrantState>;
+
+export const SyncRequest = Type.Object(
+  { site_name: Name, protection_ids: Type.Array(Id, { maxItems: 10_000 }) },
+  closed,
+);
+export const SyncReply = Type.Object(
+  { site_name: Name, protections: Type.Array(GrantState, { maxItems: 10_000 }) },
+  closed,
+);
+
+/** What the protected site says of a VM that is to be recovered elsewhere. */
+export const VmPresence = Type.Object(
+  { state: Type.String({ maxLength: 32 }), is_fresh: Type.Boolean(), host_name: Text },
+  closed,
+);
+export type VmPresence = Static<typeof VmPresence>;

@@ -1,0 +1,62 @@
+/** Protecting a VM: what is asked, and what is protected. */
+import { Type, type Static } from 'typebox';
+import { Bytes, closed, Id, Milliseconds, Name, nullable, Problem, Retention } from './common.ts';
+
+/** No cycle is worth less: freezing a moment on a libvirt host alone takes a tenth of this. */
+export const RPO_MS_MIN = 1000;
+/** A week; beyond it a protection is a mistake of units. */
+export const RPO_MS_MAX = 7 * 86_400_000;
+/** Scratch that one cycle may take on the host, if nothing else was asked for. */
+export const DEFAULT_SCRATCH_BYTES = 1024 ** 3;
+
+export const ProtectionRequest = Type.Object(
+  {
+    /** Name or UUID. */
+    vm: Name,
+    /** Name or id of the recovery site. */
+    site: Name,
+    rpo_ms: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+    /** Disk keys such as `vda`; absent or empty means all. */
+    disks: Type.Optional(Type.Array(Name, { maxItems: 64 })),
+    added_disks: Type.Optional(Type.Union([Type.Literal('replicate'), Type.Literal('report')])),
+    retention: Type.Optional(Retention),
+    scratch_bytes: Type.Optional(Bytes),
+  },
+  closed,
+);
+export type ProtectionRequest = Static<typeof ProtectionRequest>;
+
+export const ProtectionState = Type.Union([
+  /** Recorded here; the recovery site has not confirmed it yet. */
+  Type.Literal('requested'),
+  Type.Literal('active'),
+  /** No longer replicated; the recovery site has not confirmed it yet. */
+  Type.Literal('removing'),
+  /** The VM was recovered at the other site; this copy is no longer replicated. */
+  Type.Literal('superseded'),
+]);
+export type ProtectionState = Static<typeof ProtectionState>;
+
+export const ProtectionView = Type.Object(
+  {
+    id: Id,
+    vm_uuid: Type.String(),
+    vm_name: Name,
+    host_id: Id,
+    site_id: Id,
+    site_name: Name,
+    rpo_ms: Milliseconds,
+    disks: Type.Array(Name),
+    added_disks: Type.String(),
+    retention: Retention,
+    scratch_bytes: Bytes,
+    state: ProtectionState,
+    replica_id: nullable(Id),
+    epoch: Type.Integer(),
+    created_ms: Milliseconds,
+    /** Why a step towards the other site is still to be repeated. */
+    failure: nullable(Problem),
+  },
+  closed,
+);
+export type ProtectionView = Static<typeof ProtectionView>;

@@ -1,0 +1,85 @@
+/** Recoveries: what is asked, and how the job stands. */
+import { Type, type Static } from 'typebox';
+import { closed, Id, Milliseconds, Name, nullable, Problem, Progress, Text } from './common.ts';
+
+export const RecoveryRequest = Type.Object(
+  {
+    /** VM's name or UUID, or the replica's id. */
+    vm: Name,
+    /** A point's sequence; absent means the newest. */
+    point: Type.Optional(Type.Integer({ minimum: 1 })),
+    purpose: Type.Optional(Type.Union([Type.Literal('recovery'), Type.Literal('test')])),
+    /** Name of the VM here; its own by default, with `-test` appended in a test. */
+    name: Type.Optional(Name),
+    host_id: Type.Optional(nullable(Id)),
+    /** Networks of the protected site to networks of this one. */
+    networks: Type.Optional(Type.Record(Name, Name)),
+    /** Text on the serial console that counts as a sign of life. */
+    serial_text: Type.Optional(nullable(Text)),
+    sign_of_life_timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400_000 })),
+    /** Recover although the VM still runs at the protected site. */
+    force: Type.Optional(Type.Boolean()),
+  },
+  closed,
+);
+export type RecoveryRequest = Static<typeof RecoveryRequest>;
+
+export const JobState = Type.Union([
+  Type.Literal('running'),
+  /** The VM of a test is up and waits for its cleanup. */
+  Type.Literal('ready'),
+  Type.Literal('cleaning'),
+  Type.Literal('done'),
+  /** Ended by a failure; what it made is still there until it is cleaned up. */
+  Type.Literal('failed'),
+  /** Everything it made is gone. */
+  Type.Literal('cleaned'),
+]);
+export type JobState = Static<typeof JobState>;
+
+export const RecoveryView = Type.Object(
+  {
+    id: Id,
+    replica_id: Id,
+    vm_name: Name,
+    /** Name of the VM that is brought up. */
+    name: Name,
+    purpose: Type.Union([Type.Literal('recovery'), Type.Literal('test')]),
+    point: nullable(Type.Integer()),
+    /** Moment of the point that was opened. */
+    moment_ms: nullable(Milliseconds),
+    host_id: Id,
+    epoch: Type.Integer(),
+    state: JobState,
+    steps: Type.Array(
+      Type.Object(
+        {
+          name: Type.String(),
+          state: Type.String(),
+          started_ms: Milliseconds,
+          ended_ms: nullable(Milliseconds),
+          failure: nullable(Problem),
+          /** What the program that carries it out has done so far. */
+          details: Type.Array(
+            Type.Object(
+              {
+                name: Text,
+                started_ms: Milliseconds,
+                ended_ms: nullable(Milliseconds),
+                note: nullable(Text),
+              },
+              closed,
+            ),
+          ),
+          progress: nullable(Progress),
+        },
+        closed,
+      ),
+    ),
+    failure: nullable(Problem),
+    created_ms: Milliseconds,
+    updated_ms: Milliseconds,
+  },
+  closed,
+);
+export type RecoveryView = Static<typeof RecoveryView>;

@@ -1,0 +1,42 @@
+/** Replicas at this site and their recovery points. */
+import { Type, type Static } from 'typebox';
+import { Bytes, closed, Id, Milliseconds, Name, nullable, Problem, Retention } from './common.ts';
+
+export const ReplicaView = Type.Object(
+  {
+    id: Id,
+    vm_uuid: Type.String(),
+    vm_name: Name,
+    source_site_id: Id,
+    source_site_name: Name,
+    server_id: Id,
+    rpo_ms: Milliseconds,
+    retention: Retention,
+    epoch: Type.Integer(),
+    /** active, kept (no longer protected), recovered (the VM was brought up here), deleting. */
+    state: Type.String(),
+    /** As its server last said: empty, first_copy, ready, broken; null before it said anything. */
+    condition: nullable(Type.String()),
+    point_count: Type.Integer(),
+    stored_bytes: Bytes,
+    disks: Type.Array(Type.Object({ key: Name, bytes: Bytes }, closed)),
+    created_ms: Milliseconds,
+    report_ms: nullable(Milliseconds),
+    failure: nullable(Problem),
+  },
+  closed,
+);
+export type ReplicaView = Static<typeof ReplicaView>;
+
+export const PointView = Type.Object(
+  {
+    sequence: Type.Integer({ minimum: 1 }),
+    stamp: Type.String(),
+    moment_ms: Milliseconds,
+    acknowledged_ms: Milliseconds,
+    consistency: Type.String(),
+    delta_bytes: Bytes,
+  },
+  closed,
+);
+export type PointView = Static<typeof PointView>;

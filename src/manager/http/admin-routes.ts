@@ -1,0 +1,95 @@
+/** Tokens and pairing. */
+import { Type } from 'typebox';
+import { closed, Name, pageOf, PageQuery } from '#/api/common.ts';
+import { Site } from '#/api/inventory.ts';
+import {
+  AdmissionTokenReply,
+  ApiTokenReply,
+  ApiTokenRequest,
+  ApiTokenView,
+  JoinTokenRequest,
+  PairingRequest,
+} from '#/api/tokens.ts';
+import { Failure } from '#/lib/failure.ts';
+import { listApiTokens, removeApiToken } from '#/manager/store/token-store.ts';
+import { route, type Route } from './route.ts';
+import { page, sites } from './views.ts';
+
+const roles = ['administrator'] as const;
+const tag = 'administration';
+
+export const ADMIN_ROUTES: readonly Route[] = [
+  route({
+    method: 'POST',
+    path: '/api/v1/join-tokens',
+    roles,
+    tag,
+    summary: 'A token that admits one agent or replication server, within the hour; shown once',
+    body: JoinTokenRequest,
+    reply: AdmissionTokenReply,
+    handle: ({ body }, { admission }) => admission.createToken(body.kind),
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/pairing-tokens',
+    roles,
+    tag,
+    summary: 'A token for the manager of another site, to pair with this one; shown once',
+    reply: AdmissionTokenReply,
+    handle: (_input, { peers }) => peers.createToken(),
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/pairings',
+    roles,
+    tag,
+    summary: "Pair with the site that made the token: both trust each other's programs from now on",
+    body: PairingRequest,
+    reply: Site,
+    handle: async ({ body }, manager) => {
+      const peer = await manager.peers.pair(body.token);
+      return (await sites(manager)).find((site) => site.id === peer.site_id);
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/tokens',
+    roles,
+    tag,
+    summary: 'A bearer token for an administrator; shown once',
+    body: ApiTokenRequest,
+    reply: ApiTokenReply,
+    handle: async ({ body, caller }, { admission }) => {
+      // Whoever holds a token could otherwise make himself another that outlives its revocation.
+      if (caller.role === 'administrator' && caller.name === 'root')
+        return admission.createApiToken(body.name);
+      throw new Failure('forbidden', 'tokens are made on the manager itself', {
+        hint: 'As root, on its Unix socket: antipode token NAME',
+      });
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/tokens',
+    roles,
+    tag,
+    summary: 'Tokens of administrators, without their secrets',
+    query: PageQuery,
+    reply: pageOf(ApiTokenView),
+    handle: async ({ query }, { context }) => page(await listApiTokens(context.db), query),
+  }),
+  route({
+    method: 'DELETE',
+    path: '/api/v1/tokens/:id',
+    roles,
+    tag,
+    summary: 'Revoke a token',
+    params: Type.Object({ id: Name }, closed),
+    handle: async ({ params }, { context }) => {
+      if (await removeApiToken(context.db, params.id)) return;
+      throw new Failure('not_found', `there is no token ${params.id}`, {
+        hint: 'List them with: antipode tokens',
+      });
+    },
+  }),
+];

@@ -1,0 +1,105 @@
+/** What the managers of paired sites call. */
+import { Type } from 'typebox';
+import {
+  PairRequest,
+  ReplicaGrant,
+  ReplicaRemoval,
+  ReplicaRequest,
+  SiteCard,
+  SyncReply,
+  SyncRequest,
+  VmPresence,
+} from '#/api/peer.ts';
+import { closed } from '#/api/common.ts';
+import { Failure } from '#/lib/failure.ts';
+import { route, type Caller, type Route } from './route.ts';
+
+const tag = 'peer';
+const roles = ['peer-manager'] as const;
+const SYNC_BYTES_MAX = 4 * 1024 * 1024;
+const Nothing = Type.Object({}, closed);
+
+export const PEER_ROUTES: readonly Route[] = [
+  route({
+    method: 'POST',
+    path: '/peer/v1/pair',
+    roles: ['anonymous'],
+    tag,
+    summary: 'Pair with this site by a pairing token',
+    body: PairRequest,
+    reply: SiteCard,
+    handle: ({ body, remoteAddress }, { peers }) => peers.acceptPairing(body.token, body.site, remoteAddress),
+  }),
+  route({
+    method: 'POST',
+    path: '/peer/v1/replicas/check',
+    roles,
+    tag,
+    summary: 'Whether this site would take a replica; changes nothing',
+    body: ReplicaRequest,
+    reply: Nothing,
+    handle: ({ body, caller }, { replicas }) => replicas.check(siteOf(caller), body),
+  }),
+  route({
+    method: 'POST',
+    path: '/peer/v1/replicas',
+    roles,
+    tag,
+    summary: 'Keep a replica; asking again answers the same',
+    body: ReplicaRequest,
+    reply: ReplicaGrant,
+    handle: ({ body, caller }, { replicas }) => replicas.accept(siteOf(caller), body),
+  }),
+  route({
+    method: 'POST',
+    path: '/peer/v1/replicas/release',
+    roles,
+    tag,
+    summary: 'The protection is gone: keep the replica as it is, or delete it',
+    body: ReplicaRemoval,
+    reply: Nothing,
+    handle: ({ body, caller }, { replicas }) =>
+      replicas.release(siteOf(caller), body.protection_id, body.delete_replica),
+  }),
+  route({
+    method: 'POST',
+    path: '/peer/v1/sync',
+    roles,
+    tag,
+    summary: 'How the protections of the calling site stand here',
+    body: SyncRequest,
+    reply: SyncReply,
+    bodyBytesMax: SYNC_BYTES_MAX,
+    handle: async ({ body, caller }, { context, replicas }) => ({
+      site_name: context.config.siteName,
+      protections: await replicas.states(siteOf(caller), body.protection_ids),
+    }),
+  }),
+  route({
+    method: 'GET',
+    path: '/peer/v1/vms/:uuid',
+    roles,
+    tag,
+    summary: 'How a VM stands at this site, which is protected to the calling one',
+    params: Type.Object({ uuid: Type.String({ maxLength: 36 }) }, closed),
+    reply: VmPresence,
+    handle: async ({ caller, params }, { context, protections }) => {
+      // Another site learns of no VM but those it keeps replicas of.
+      const siteId = siteOf(caller);
+      const isProtected = (await protections.list()).some(
+        (known) => known.vm_uuid === params.uuid && known.target_site_id === siteId,
+      );
+      const host = isProtected ? context.inventory.hostOf(params.uuid) : undefined;
+      const vm = host?.report?.vms.find((known) => known.uuid === params.uuid);
+      if (host === undefined || vm === undefined) {
+        throw new Failure('not_found', `site ${context.config.siteName} has no such VM`);
+      }
+      return { state: vm.state, is_fresh: context.inventory.isFresh(host), host_name: host.name };
+    },
+  }),
+];
+
+function siteOf(caller: Caller): string {
+  if (caller.role === 'peer-manager') return caller.siteId;
+  throw new Failure('forbidden', `${caller.role} is no manager of a paired site`);
+}

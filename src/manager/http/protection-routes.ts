@@ -1,0 +1,115 @@
+/** Protecting VMs, the replicas of this site and their points. */
+import { Type } from 'typebox';
+import { closed, Name, PAGE_MAX, pageOf, PageQuery } from '#/api/common.ts';
+import { ProtectionRequest, ProtectionView } from '#/api/protections.ts';
+import { PointView, ReplicaView } from '#/api/replicas.ts';
+import { Failure } from '#/lib/failure.ts';
+import { Answer, route, type Route } from './route.ts';
+import { page, protectionView, replicaView } from './views.ts';
+
+const roles = ['administrator'] as const;
+const tag = 'protection';
+const ById = Type.Object({ id: Name }, closed);
+const Flag = Type.Optional(Type.Boolean());
+
+export const PROTECTION_ROUTES: readonly Route[] = [
+  route({
+    method: 'POST',
+    path: '/api/v1/protections',
+    roles,
+    tag,
+    summary: 'Protect a VM of this site; 202 while the recovery site has not confirmed it',
+    body: ProtectionRequest,
+    reply: ProtectionView,
+    handle: async ({ body }, manager) => {
+      const protection = await manager.protections.protect(body);
+      const view = await protectionView(manager, protection);
+      return new Answer(protection.state === 'active' ? 200 : 202, JSON.stringify(view));
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/protections',
+    roles,
+    tag,
+    summary: 'What is protected here',
+    query: PageQuery,
+    reply: pageOf(ProtectionView),
+    handle: async ({ query }, manager) => {
+      const { items, total } = page(await manager.protections.list(), query);
+      return { items: await Promise.all(items.map((item) => protectionView(manager, item))), total };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/protections/:id',
+    roles,
+    tag,
+    summary: 'One protection, by its id or by the name or UUID of its VM',
+    params: ById,
+    reply: ProtectionView,
+    handle: async ({ params }, manager) => protectionView(manager, await manager.protections.find(params.id)),
+  }),
+  route({
+    method: 'DELETE',
+    path: '/api/v1/protections/:id',
+    roles,
+    tag,
+    summary: 'Stop protecting a VM; its replica is kept unless `delete_replica` says otherwise',
+    params: ById,
+    query: Type.Object({ site: Type.Optional(Name), delete_replica: Flag }, closed),
+    handle: async ({ params, query }, manager) => {
+      const protection = await manager.protections.find(params.id, query.site);
+      const left = await manager.protections.unprotect(protection, query.delete_replica ?? false);
+      const view = await protectionView(manager, left ?? { ...protection, state: 'removing' });
+      return new Answer(left === undefined ? 200 : 202, JSON.stringify(view));
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/replicas',
+    roles,
+    tag,
+    summary: 'Replicas at this site',
+    query: PageQuery,
+    reply: pageOf(ReplicaView),
+    handle: async ({ query }, manager) => {
+      const { items, total } = page(await manager.replicas.list(), query);
+      return { items: await Promise.all(items.map((item) => replicaView(manager, item))), total };
+    },
+  }),
+  route({
+    method: 'DELETE',
+    path: '/api/v1/replicas/:id',
+    roles,
+    tag,
+    summary: 'Delete a replica and its points; `force` when its VM is still protected',
+    params: ById,
+    query: Type.Object({ force: Flag }, closed),
+    handle: async ({ params, query }, { replicas }) => {
+      const replica = await replicas.find(params.id);
+      if (replica.state === 'active' && query.force !== true) {
+        throw new Failure('conflict', `the replica of ${replica.vm_name} is being replicated to`, {
+          hint: `At the protected site: antipode unprotect ${replica.vm_name} --delete-replica`,
+        });
+      }
+      await replicas.delete(replica);
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/points',
+    roles,
+    tag,
+    summary: 'Recovery points of a replica (its id, or its VM), newest first',
+    query: Type.Object({ replica: Name, ...PageQuery.properties }, closed),
+    reply: pageOf(PointView),
+    handle: async ({ query }, { context, replicas }) => {
+      const replica = await replicas.find(query.replica);
+      const { report } = context.inventory.replicaReport(replica.server_id, replica.id);
+      const newestFirst = (report?.points ?? []).toReversed();
+      const { items } = page(newestFirst, { limit: query.limit ?? PAGE_MAX, offset: query.offset ?? 0 });
+      return { items, total: report?.point_count ?? 0 };
+    },
+  }),
+];

@@ -1,0 +1,83 @@
+/**
+ * A route of the manager: its schema, who may call it, and what it does. All routes are in one table (routes.ts), from
+ * which the server, the OpenAPI document and the test of every route against every role are made.
+ */
+import type { Static, TSchema } from 'typebox';
+import type { Role as ProgramRole } from '#/lib/peer-identity.ts';
+import type { Manager } from '#/manager/manager.ts';
+
+/** Who may call a route. `anonymous` means everybody, whatever else they are. */
+export type CallerRole = 'anonymous' | 'administrator' | 'agent' | 'replication-server' | 'peer-manager';
+
+export type Caller =
+  | { role: 'anonymous' }
+  | { role: 'administrator'; name: string }
+  | { role: 'agent' | 'replication-server'; id: string }
+  | { role: 'peer-manager'; siteId: string; id: string };
+
+export type ProgramCaller = Extract<Caller, { role: Exclude<ProgramRole, 'manager'> }>;
+
+export type Input<Params, Query, Body> = {
+  params: Params;
+  query: Query;
+  body: Body;
+  caller: Caller;
+  remoteAddress: string;
+  /** Of a stream that is resumed. */
+  lastEventId: number | undefined;
+  /** Aborts when the caller goes away. */
+  signal: AbortSignal;
+};
+
+/** What a handler answers besides 200 with a body. */
+export class Answer {
+  readonly status: number;
+  readonly body: unknown;
+  readonly type: string;
+
+  constructor(status: number, body?: unknown, type = 'application/json; charset=utf-8') {
+    this.status = status;
+    this.body = body;
+    this.type = type;
+  }
+}
+
+/** Writes to the connection by itself, for as long as it likes: event streams. */
+export type Streamer = (output: import('node:http').ServerResponse, signal: AbortSignal) => Promise<void>;
+export class StreamAnswer {
+  readonly run: Streamer;
+
+  constructor(run: Streamer) {
+    this.run = run;
+  }
+}
+
+export type Route = {
+  method: 'GET' | 'POST' | 'DELETE';
+  path: string;
+  roles: readonly CallerRole[];
+  tag: string;
+  summary: string;
+  params?: TSchema;
+  query?: TSchema;
+  body?: TSchema;
+  reply?: TSchema;
+  bodyBytesMax?: number;
+  handle(input: Input<unknown, unknown, unknown>, manager: Manager): Promise<unknown>;
+};
+
+/** Types the handler's input by the route's schemas. */
+export function route<
+  Params extends TSchema = TSchema,
+  Query extends TSchema = TSchema,
+  Body extends TSchema = TSchema,
+>(
+  definition: Omit<Route, 'handle' | 'params' | 'query' | 'body'> & {
+    params?: Params;
+    query?: Query;
+    body?: Body;
+    handle(input: Input<Static<Params>, Static<Query>, Static<Body>>, manager: Manager): Promise<unknown>;
+  },
+): Route {
+  return definition as unknown as Route;
+}

@@ -1,0 +1,19 @@
+/** All routes of the manager: the one table of what there is and who may call it. */
+import { ADMIN_ROUTES } from './admin-routes.ts';
+import { CONTROL_ROUTES } from './control-routes.ts';
+import { PAGE_ROUTES } from './page-routes.ts';
+import { PEER_ROUTES } from './peer-routes.ts';
+import { PROTECTION_ROUTES } from './protection-routes.ts';
+import { RECOVERY_ROUTES } from './recovery-routes.ts';
+import type { Route } from './route.ts';
+import { SITE_ROUTES } from './site-routes.ts';
+
+export const ROUTES: readonly Route[] = [
+  ...PAGE_ROUTES,
+  ...SITE_ROUTES,
+  ...PROTECTION_ROUTES,
+  ...RECOVERY_ROUTES,
+  ...ADMIN_ROUTES,
+  ...CONTROL_ROUTES,
+  ...PEER_ROUTES,
+];

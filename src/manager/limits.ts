@@ -1,0 +1,31 @@
+/** What the manager never exceeds, and why. */
+
+/** A report older than this is not believed: programs report every second or few, and one may be lost. */
+export const REPORT_FRESH_MS = 15_000;
+/** Reports reach the database this often at most: each is a synchronous write, and memory has the newest. */
+export const REPORT_KEEP_EVERY_MS = 10_000;
+/** Requests of people and of other sites. */
+export const BODY_BYTES_MAX = 256 * 1024;
+/** Reports of 10,000 VMs, or of 1000 replicas with 2000 points each, which is 200 MB at worst and 30 MB in practice. */
+export const REPORT_BYTES_MAX = 64 * 1024 * 1024;
+/** How long a poll for orders is held. Proxies and NAT tables forget idle connections after 30 s and more. */
+export const POLL_MS = 25_000;
+export const TOKEN_LIFE_MS = 3_600_000;
+/** Wrong tokens from one address within a minute, before it has to wait. */
+export const WRONG_TOKENS_MAX = 10;
+export const WRONG_TOKENS_WINDOW_MS = 60_000;
+/** Addresses of which wrong tokens are counted; the oldest is forgotten first. */
+export const ADDRESSES_MAX = 10_000;
+/** Streams of events held open at the same time. */
+export const STREAMS_MAX = 100;
+/** A stream whose reader takes nothing for so long is closed; it resumes by its last id. */
+export const STREAM_STALL_MS = 30_000;
+/** A comment goes out this often, so that both ends notice a dead connection. */
+export const STREAM_HEARTBEAT_MS = 10_000;
+/** Calls of another site's manager. */
+export const PEER_TIMEOUT_MS = 5000;
+/** Replicas and protections are compared with the other site this often. */
+export const SYNC_EVERY_MS = 5000;
+export const MEMBERS_MAX = 1000;
+export const PROTECTIONS_MAX = 10_000;
+export const REPLICAS_MAX = 100_000;

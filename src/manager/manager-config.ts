@@ -1,0 +1,30 @@
+/** The manager's configuration (docs/operate/configuration.md), typed and frozen. */
+import { join } from 'node:path';
+import { absolutePath, optional, port, readConfig, section, text, type ConfigOf } from '#/lib/config.ts';
+
+const PORT = 7480;
+
+const MANAGER = {
+  dataDirectory: absolutePath,
+  siteName: text,
+  listen: optional(section({ host: optional(text, '0.0.0.0'), port: optional(port, PORT) }), {
+    host: '0.0.0.0',
+    port: PORT,
+  }),
+  advertisedHost: text,
+  socketPath: optional(absolutePath, '/run/antipode/manager.sock'),
+  databaseUrl: optional(text, ''),
+};
+
+export type ManagerConfig = ConfigOf<typeof MANAGER>;
+
+/** Throws config_invalid that names the key. */
+export async function readManagerConfig(path: string): Promise<ManagerConfig> {
+  const config = await readConfig(path, MANAGER);
+  if (config.databaseUrl !== '') return config;
+  return Object.freeze({ ...config, databaseUrl: sqliteIn(config.dataDirectory) });
+}
+
+export function sqliteIn(dataDirectory: string): string {
+  return `sqlite:${join(dataDirectory, 'manager.db')}`;
+}

@@ -1,0 +1,226 @@
+/**
+ * The manager of a site, put together: one process with its database, its authority, its API, and the few loops that
+ * keep what is recorded and what is so in line with each other.
+ */
+import { mkdir } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { dirname } from 'node:path';
+import type { Server as HttpsServer } from 'node:https';
+import type { FastifyInstance } from 'fastify';
+import type { Clock } from '#/lib/clock.ts';
+import { Failure } from '#/lib/failure.ts';
+import { failureFields, type Log } from '#/lib/log.ts';
+import type { Random } from '#/lib/random.ts';
+import { Admission } from './admission.ts';
+import { CertificateAuthority } from './certificate-authority.ts';
+import { Changes } from './changes.ts';
+import type { Context } from './context.ts';
+import { EventLog } from './event-log.ts';
+import { listenHttps, listenUnix, secureOptions } from './http/listeners.ts';
+import { createApplication, type UnixSockets } from './http/server.ts';
+import { Inventory } from './inventory.ts';
+import { SYNC_EVERY_MS } from './limits.ts';
+import type { ManagerConfig } from './manager-config.ts';
+import { openManagerKeys, type OwnKeys } from './manager-keys.ts';
+import { Orders } from './orders.ts';
+import { Peers } from './peers.ts';
+import { Protections } from './protections.ts';
+import { WrongTokens } from './rate-limit.ts';
+import { Recoveries } from './recoveries.ts';
+import { RecoveryEngine } from './recovery-engine.ts';
+import { Replicas } from './replicas.ts';
+import { RpoWatch } from './rpo-watch.ts';
+import { openSiteIdentity } from './site-identity.ts';
+import { Status } from './status.ts';
+import { openDatabase } from './store/database.ts';
+import { readSetting, writeSetting } from './store/settings-store.ts';
+
+/** Jobs and RPO are looked at this often, if no report or task brings news before. */
+const LOOK_EVERY_MS = 500;
+const KEYS_CHECK_EVERY_MS = 3_600_000;
+
+export type ManagerParts = { clock: Clock; random: Random; log: Log };
+
+export class Manager implements AsyncDisposable {
+  readonly context: Context;
+  readonly orders: Orders;
+  readonly admission: Admission;
+  readonly peers: Peers;
+  readonly protections: Protections;
+  readonly replicas: Replicas;
+  readonly recoveries: Recoveries;
+  readonly watch: RpoWatch;
+  readonly status: Status;
+  readonly #engine: RecoveryEngine;
+  readonly #stop = new AbortController();
+  readonly #loops: Promise<void>[] = [];
+  #keys: OwnKeys;
+  #application: FastifyInstance | undefined;
+  #https: HttpsServer | undefined;
+  #unix: Server | undefined;
+
+  private constructor(context: Context, keys: OwnKeys) {
+    this.context = context;
+    this.#keys = keys;
+    this.orders = new Orders(context);
+    this.admission = new Admission(context, this.orders, new WrongTokens(context.clock));
+    this.peers = new Peers(context, this.admission, () => this.#keys);
+    this.protections = new Protections(context, this.peers);
+    this.replicas = new Replicas(context);
+    this.recoveries = new Recoveries(context, this.peers, this.replicas);
+    this.watch = new RpoWatch(context);
+    this.status = new Status(context, this.protections, this.watch);
+    this.#engine = new RecoveryEngine(context);
+  }
+
+  /** Opens everything and listens. Throws config_invalid, storage_io, storage_corrupt, already_exists. */
+  static async start(config: ManagerConfig, parts: ManagerParts): Promise<Manager> {
+    const context = await openContext(config, parts);
+    try {
+      const keys = await openManagerKeys(context);
+      const manager = new Manager(context, keys);
+      await manager.#listen();
+      manager.#run();
+      return manager;
+    } catch (error) {
+      await context.db.destroy();
+      throw error;
+    }
+  }
+
+  /** The port of the HTTPS listener, which is another than the configured one when that is 0. */
+  get port(): number {
+    const address = this.#https?.address();
+    return typeof address === 'object' && address !== null ? address.port : this.context.config.listen.port;
+  }
+
+  get stopping(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  /** The OpenAPI document. */
+  document(): unknown {
+    return this.#application?.swagger();
+  }
+
+  async #listen(): Promise<void> {
+    const { authority, config } = this.context;
+    const unixSockets: UnixSockets = new WeakSet();
+    this.#application = await createApplication(this, unixSockets);
+    try {
+      // The Unix socket first: it is what tells that another manager of this site runs already.
+      this.#unix = await listenUnix(this.#application, config.socketPath, unixSockets);
+      this.#https = await listenHttps(this.#application, {
+        ...config.listen,
+        keys: this.#keys,
+        caPem: authority.caPem,
+      });
+    } catch (error) {
+      await this.#close();
+      throw error;
+    }
+    this.peers.listensOn(this.port);
+  }
+
+  #run(): void {
+    this.#loop('look', LOOK_EVERY_MS, async () => {
+      await this.#engine.advance();
+      await this.watch.look();
+    });
+    this.#loop('sync', SYNC_EVERY_MS, async () => {
+      await this.replicas.carryOutDeletes();
+      const peers = await this.peers.list();
+      await Promise.all(peers.map((peer) => this.#reconcile(peer)));
+    });
+    this.#loop('keys', KEYS_CHECK_EVERY_MS, async () => {
+      this.#keys = await openManagerKeys(this.context);
+      this.#https?.setSecureContext(secureOptions(this.#keys, this.context.authority.caPem));
+    });
+  }
+
+  async #reconcile(peer: Awaited<ReturnType<Peers['list']>>[number]): Promise<void> {
+    const before = this.peers.contact(peer.site_id)?.isReachable;
+    try {
+      await this.protections.reconcile(peer);
+    } catch (error) {
+      if (before !== false) {
+        this.context.log.warning('peer.away', { site: peer.site_name, ...failureFields(error) });
+      }
+    }
+    const isReachable = this.peers.contact(peer.site_id)?.isReachable;
+    if (before === undefined || before === isReachable) return;
+    await this.context.events.record(this.context.db, {
+      kind: isReachable === true ? 'site.reachable' : 'site.unreachable',
+      severity: isReachable === true ? 'info' : 'warning',
+      subject: { kind: 'site', id: peer.site_id },
+      message: `the manager of site ${peer.site_name} ${isReachable === true ? 'answers again' : 'does not answer'}`,
+    });
+  }
+
+  /** Repeats `work` until the manager stops; what fails is logged and tried again at the next turn. */
+  #loop(name: string, everyMs: number, work: () => Promise<void>): void {
+    const signal = this.#stop.signal;
+    const run = async (): Promise<void> => {
+      while (!signal.aborted) {
+        const topics = name === 'look' ? (['jobs', 'reports'] as const) : [];
+        const news = this.context.changes.next(topics, everyMs, signal);
+        try {
+          await work();
+        } catch (error) {
+          if (signal.aborted) return;
+          this.context.log.error(`${name}.failed`, failureFields(error));
+        }
+        await news;
+      }
+    };
+    this.#loops.push(run());
+  }
+
+  async #close(): Promise<void> {
+    for (const server of [this.#https, this.#unix]) {
+      if (server?.listening !== true) continue;
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    }
+    await this.#application?.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Failure('cancelled', 'the manager stops'));
+    await this.#close();
+    await Promise.all(this.#loops);
+    await this.context.db.destroy();
+  }
+}
+
+async function openContext(config: ManagerConfig, parts: ManagerParts): Promise<Context> {
+  const { clock, random, log } = parts;
+  for (const directory of [config.dataDirectory, dirname(config.socketPath)]) {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+  }
+  const identity = await openSiteIdentity(config.dataDirectory, random);
+  const authority = await CertificateAuthority.open(config.dataDirectory, identity.siteId, clock);
+  const db = await openDatabase(config.databaseUrl, log);
+  try {
+    await checkSetting(db, 'site_id', identity.siteId, 'the database belongs to another site');
+    await checkSetting(db, 'site_name', config.siteName, 'site_name is fixed at the first start');
+    const changes = new Changes();
+    const events = new EventLog(identity.managerId, { changes, clock, random });
+    const inventory = await Inventory.load(db, clock, changes);
+    return { config, identity, clock, random, log, db, changes, authority, events, inventory };
+  } catch (error) {
+    await db.destroy();
+    throw error;
+  }
+}
+
+async function checkSetting(db: Context['db'], name: string, value: string, message: string): Promise<void> {
+  const known = await readSetting(db, name);
+  if (known === undefined) await writeSetting(db, name, value);
+  else if (known !== value) {
+    throw new Failure('config_invalid', `${message}: it says ${known}, not ${value}`, {
+      hint: 'Check data_directory, database_url and site_name.',
+    });
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * The orders of each member: computed from the database as a whole each time, so that they are right after any crash,
+ * and numbered by their content, so that a program is only bothered when they changed.
+ */
+import { createHash } from 'node:crypto';
+import type {
+  AgentOrders,
+  AgentTask,
+  ProtectionOrder,
+  ReplicaOrder,
+  ServerOrders,
+  ServerTask,
+  TrustedSite,
+} from '#/control/orders.ts';
+import type { MemberKind } from '#/control/join.ts';
+import type { Context } from './context.ts';
+import { POLL_MS } from './limits.ts';
+import { orderRevision } from './store/member-store.ts';
+import { listPeers } from './store/peer-store.ts';
+import { listProtections, type Protection } from './store/protection-store.ts';
+import { listReplicas } from './store/replica-store.ts';
+import { orderedTasks } from './store/task-store.ts';
+
+export class Orders {
+  readonly #context: Context;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** Orders of another revision than `after`, as soon as there are any; undefined when 25 s brought none. */
+  async poll(
+    member: { kind: MemberKind; id: string },
+    after: number | undefined,
+    signal: AbortSignal,
+  ): Promise<AgentOrders | ServerOrders | undefined> {
+    const { changes, clock } = this.#context;
+    const endMs = clock.monotonicMs() + POLL_MS;
+    for (;;) {
+      let isChanged = false;
+      const stop = changes.listen('orders', () => (isChanged = true));
+      try {
+        const orders = await this.current(member);
+        if (orders.revision !== after) return orders;
+      } finally {
+        stop();
+      }
+      const leftMs = endMs - clock.monotonicMs();
+      if (leftMs <= 0 || signal.aborted) return undefined;
+      if (!isChanged) await changes.next(['orders'], leftMs, signal);
+    }
+  }
+
+  async current(member: { kind: MemberKind; id: string }): Promise<AgentOrders | ServerOrders> {
+    const { db } = this.#context;
+    const content =
+      member.kind === 'agent' ? await this.#forAgent(member.id) : await this.#forServer(member.id);
+    const sha256 = createHash('sha256').update(JSON.stringify(content)).digest('hex');
+    return { revision: await orderRevision(db, member.id, sha256), ...content };
+  }
+
+  async trust(): Promise<TrustedSite[]> {
+    const { authority, config, db, identity } = this.#context;
+    const peers = await listPeers(db);
+    return [
+      { site_id: identity.siteId, site_name: config.siteName, ca_pem: authority.caPem },
+      ...peers.map(({ site_id, site_name, ca_pem }) => ({ site_id, site_name, ca_pem })),
+    ];
+  }
+
+  async #forAgent(id: string): Promise<Omit<AgentOrders, 'revision'>> {
+    const { db, identity, inventory } = this.#context;
+    const protections = (await listProtections(db)).filter(
+      (protection) => (inventory.hostOf(protection.vm_uuid)?.id ?? protection.host_id) === id,
+    );
+    return {
+      site_id: identity.siteId,
+      trust: await this.trust(),
+      protections: protections.flatMap(protectionOrder),
+      tasks: (await orderedTasks(db, id)).map((task) => task.body as AgentTask),
+    };
+  }
+
+  async #forServer(id: string): Promise<Omit<ServerOrders, 'revision'>> {
+    const { db, identity } = this.#context;
+    const replicas = (await listReplicas(db)).filter(
+      (replica) => replica.server_id === id && replica.state !== 'deleting',
+    );
+    return {
+      site_id: identity.siteId,
+      trust: await this.trust(),
+      replicas: replicas.map((replica): ReplicaOrder => ({
+        replica_id: replica.id,
+        vm_uuid: replica.vm_uuid,
+        vm_name: replica.vm_name,
+        source_site_id: replica.source_site_id,
+        epoch: replica.epoch,
+        retention: replica.retention,
+      })),
+      tasks: (await orderedTasks(db, id)).map((task) => task.body as ServerTask),
+    };
+  }
+}
+
+/** Only what both sites have agreed on is ordered. */
+function protectionOrder(protection: Protection): ProtectionOrder[] {
+  if (protection.state !== 'active' || protection.replica_id === null || protection.server === null)
+    return [];
+  return [
+    {
+      replica_id: protection.replica_id,
+      vm_uuid: protection.vm_uuid,
+      vm_name: protection.vm_name,
+      disks: protection.disks,
+      rpo_ms: protection.rpo_ms,
+      epoch: protection.epoch,
+      added_disks: protection.added_disks,
+      scratch_bytes: protection.scratch_bytes,
+      server: protection.server,
+    },
+  ];
+}

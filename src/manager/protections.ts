@@ -1,0 +1,310 @@
+/**
+ * Protecting VMs of this site (docs/architecture.md, "Control"). A protection exists at both sites; this one asks,
+ * the recovery site answers.
+ *
+ * The intent is recorded before the other site is asked, so a crash or a lost answer in between leaves a row that says
+ * what is to be repeated. `reconcile` repeats it until both sites agree; both requests may be repeated at will.
+ */
+import { Type } from 'typebox';
+import { DEFAULT_RETENTION } from '#/api/common.ts';
+import { ReplicaGrant, SyncReply, type GrantState, type ReplicaRequest } from '#/api/peer.ts';
+import { DEFAULT_SCRATCH_BYTES, type ProtectionRequest } from '#/api/protections.ts';
+import { Failure, failureIn } from '#/lib/failure.ts';
+import type { Context } from './context.ts';
+import { newId } from './ids.ts';
+import { PROTECTIONS_MAX } from './limits.ts';
+import type { Peers } from './peers.ts';
+import { checkRpo, checkVm, chooseDisks } from './protection-check.ts';
+import type { PeerRow } from './store/peer-store.ts';
+import {
+  addProtection,
+  dropProtection,
+  listProtections,
+  updateProtection,
+  type Protection,
+} from './store/protection-store.ts';
+
+export class Protections {
+  readonly #context: Context;
+  readonly #peers: Peers;
+  /** Why the last try towards the other site failed, by protection. */
+  readonly #failures = new Map<string, Failure>();
+
+  constructor(context: Context, peers: Peers) {
+    this.#context = context;
+    this.#peers = peers;
+  }
+
+  list(): Promise<Protection[]> {
+    return listProtections(this.#context.db);
+  }
+
+  failureOf(id: string): Failure | undefined {
+    return this.#failures.get(id);
+  }
+
+  /** The protection with that id, or of the VM with that name or UUID, to that site if one is named. */
+  async find(nameOrId: string, site?: string): Promise<Protection> {
+    const peers = await this.#peers.list();
+    const siteId = peers.find((peer) => [peer.site_id, peer.site_name].includes(site ?? ''))?.site_id;
+    const found = (await this.list()).filter(
+      (known) =>
+        [known.id, known.vm_uuid, known.vm_name].includes(nameOrId) &&
+        (site === undefined || known.target_site_id === siteId),
+    );
+    if (found.length === 0) {
+      throw new Failure('not_found', `this site does not protect "${nameOrId}"`, {
+        hint: 'List what it protects with: antipode status. The command belongs at the protected site.',
+      });
+    }
+    if (found.length > 1) {
+      throw new Failure('conflict', `"${nameOrId}" is protected to several sites`, {
+        hint: 'Name the site it is protected to: --to SITE',
+      });
+    }
+    return found[0]!;
+  }
+
+  /**
+   * Protects a VM. Resolves with state `active`, or `requested` when the other site went away halfway and will be asked
+   * again. Throws, with nothing changed at either site, when something speaks against it.
+   */
+  async protect(request: ProtectionRequest): Promise<Protection> {
+    checkRpo(request.rpo_ms);
+    const { agent, vm } = this.#context.inventory.findVm(request.vm);
+    if (!this.#context.inventory.isFresh(agent)) {
+      throw new Failure('unreachable', `host ${agent.name}, which has VM ${vm.name}, does not report`, {
+        hint: `Start the agent on ${agent.name}.`,
+      });
+    }
+    const libvirtFailure = agent.report?.host.libvirt_failure ?? null;
+    if (libvirtFailure !== null) {
+      throw new Failure('libvirt_error', `libvirt on host ${agent.name}: ${libvirtFailure.message}`, {
+        hint: libvirtFailure.hint ?? `Start libvirtd on ${agent.name}.`,
+      });
+    }
+    checkVm(vm);
+    const disks = chooseDisks(vm, request.disks);
+    const peer = await this.#peers.find(request.site);
+    const former = await this.#former(vm.uuid, vm.name, peer);
+    const protection: Protection = {
+      id: newId(this.#context.random, 'protection'),
+      vm_uuid: vm.uuid,
+      vm_name: vm.name,
+      host_id: agent.id,
+      target_site_id: peer.site_id,
+      disks: request.disks ?? [],
+      rpo_ms: request.rpo_ms,
+      added_disks: request.added_disks ?? 'report',
+      retention: request.retention ?? DEFAULT_RETENTION,
+      scratch_bytes: request.scratch_bytes ?? DEFAULT_SCRATCH_BYTES,
+      state: 'requested',
+      replica_id: null,
+      epoch: 1,
+      server: null,
+      delete_replica: 0,
+      created_ms: this.#context.clock.now(),
+    };
+    const ask = replicaRequest(protection, disks);
+    const checkCall = { method: 'POST', path: '/peer/v1/replicas/check', body: ask } as const;
+    await this.#peers.call(peer, checkCall, Type.Object({}));
+    await this.#record(protection, former);
+    return this.#ask(protection, peer, ask);
+  }
+
+  async #former(vmUuid: string, vmName: string, peer: PeerRow): Promise<Protection | undefined> {
+    const all = await this.list();
+    if (all.length >= PROTECTIONS_MAX) {
+      throw new Failure('limit_exceeded', `this site protects ${PROTECTIONS_MAX} VMs already`);
+    }
+    const former = all.find((known) => known.vm_uuid === vmUuid && known.target_site_id === peer.site_id);
+    if (former === undefined || former.state === 'superseded') return former;
+    throw new Failure(
+      'already_exists',
+      former.state === 'removing'
+        ? `the former protection of VM ${vmName} to ${peer.site_name} is still being removed`
+        : `VM ${vmName} is protected to site ${peer.site_name} already`,
+      { hint: `To change how, remove it first: antipode unprotect ${vmName}` },
+    );
+  }
+
+  async #record(protection: Protection, former: Protection | undefined): Promise<void> {
+    const { db, events } = this.#context;
+    try {
+      await db.transaction().execute(async (at) => {
+        if (former !== undefined) await dropProtection(at, former.id);
+        await addProtection(at, protection);
+        await events.record(at, {
+          kind: 'protection.requested',
+          severity: 'info',
+          subject: { kind: 'vm', id: protection.vm_uuid },
+          message: `VM ${protection.vm_name} is to be protected with an RPO of ${protection.rpo_ms} ms`,
+        });
+      });
+    } catch (error) {
+      // Two requests for one VM at the same time: the table holds one row for a VM and a site.
+      const isThere = (await this.list()).some(
+        (known) => known.vm_uuid === protection.vm_uuid && known.target_site_id === protection.target_site_id,
+      );
+      if (!isThere) throw error;
+      throw new Failure('already_exists', `VM ${protection.vm_name} is being protected already`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** The recovery site's refusal removes the intent; its silence leaves the intent to be repeated. */
+  async #ask(protection: Protection, peer: PeerRow, body: ReplicaRequest): Promise<Protection> {
+    const { id } = protection;
+    try {
+      const options = { method: 'POST', path: '/peer/v1/replicas', body } as const;
+      return await this.#activate(protection, await this.#peers.call(peer, options, ReplicaGrant));
+    } catch (error) {
+      const failure = failureIn(error);
+      if (failure === undefined) throw error;
+      this.#failures.set(id, failure);
+      if (failure.retry !== 'never' || failure.code === 'certificate_invalid') return protection;
+      await dropProtection(this.#context.db, id);
+      this.#failures.delete(id);
+      throw failure;
+    }
+  }
+
+  async #activate(protection: Protection, grant: ReplicaGrant): Promise<Protection> {
+    const { changes, db, events } = this.#context;
+    const change = {
+      state: 'active',
+      replica_id: grant.replica_id,
+      epoch: grant.epoch,
+      server: grant.server,
+    } as const;
+    await db.transaction().execute(async (at) => {
+      // Who removed the protection meanwhile has the last word.
+      const from = ['requested', 'active'] as const;
+      const isStill = await updateProtection(at, { id: protection.id, from }, change);
+      if (!isStill || protection.state === 'active') return;
+      await events.record(at, {
+        kind: 'protection.active',
+        severity: 'info',
+        subject: { kind: 'vm', id: protection.vm_uuid },
+        message: `VM ${protection.vm_name} is protected with an RPO of ${protection.rpo_ms} ms`,
+      });
+    });
+    this.#failures.delete(protection.id);
+    changes.notify('orders');
+    return { ...protection, ...change };
+  }
+
+  /** Replication stops at once; the row goes when the other site has let go as well. */
+  async unprotect(protection: Protection, isDeleteReplica: boolean): Promise<Protection | undefined> {
+    const { changes, db, events } = this.#context;
+    const removing = {
+      ...protection,
+      state: 'removing' as const,
+      delete_replica: isDeleteReplica ? 1 : 0,
+    };
+    await db.transaction().execute(async (at) => {
+      const from = ['requested', 'active', 'superseded', 'removing'] as const;
+      const change = { state: removing.state, delete_replica: removing.delete_replica };
+      await updateProtection(at, { id: protection.id, from }, change);
+      await events.record(at, {
+        kind: 'protection.removing',
+        severity: 'info',
+        subject: { kind: 'vm', id: protection.vm_uuid },
+        message: `VM ${protection.vm_name} is no longer protected`,
+      });
+    });
+    changes.notify('orders');
+    const peer = await this.#peers.find(protection.target_site_id);
+    return (await this.#release(removing, peer)) ? undefined : removing;
+  }
+
+  async #release(protection: Protection, peer: PeerRow): Promise<boolean> {
+    const body = { protection_id: protection.id, delete_replica: protection.delete_replica === 1 };
+    try {
+      const options = { method: 'POST', path: '/peer/v1/replicas/release', body } as const;
+      await this.#peers.call(peer, options, Type.Object({}));
+    } catch (error) {
+      const failure = failureIn(error);
+      if (failure === undefined) throw error;
+      this.#failures.set(protection.id, failure);
+      return false;
+    }
+    await dropProtection(this.#context.db, protection.id);
+    this.#failures.delete(protection.id);
+    return true;
+  }
+
+  /** Repeats what a site has not answered yet, and takes over what changed there. One paired site at a time. */
+  async reconcile(peer: PeerRow): Promise<void> {
+    const { config } = this.#context;
+    const own = (await this.list()).filter((known) => known.target_site_id === peer.site_id);
+    const body = { site_name: config.siteName, protection_ids: own.map(({ id }) => id) };
+    const options = { method: 'POST', path: '/peer/v1/sync', body } as const;
+    const { protections: states } = await this.#peers.call(peer, options, SyncReply);
+    for (const [index, protection] of own.entries()) {
+      if (protection.state === 'removing') await this.#release(protection, peer);
+      else if (protection.state === 'requested') await this.#askAgain(protection, peer);
+      else if (states[index] !== undefined) await this.#follow(protection, states[index]);
+    }
+  }
+
+  async #askAgain(protection: Protection, peer: PeerRow): Promise<void> {
+    const { db, events, inventory } = this.#context;
+    const vm = inventory.vms().find((known) => known.vm.uuid === protection.vm_uuid)?.vm;
+    if (vm === undefined) return;
+    try {
+      const disks = chooseDisks(vm, protection.disks);
+      await this.#ask(protection, peer, replicaRequest(protection, disks));
+    } catch (error) {
+      const failure = failureIn(error);
+      if (failure === undefined) throw error;
+      await dropProtection(db, protection.id);
+      await events.record(db, {
+        kind: 'protection.refused',
+        severity: 'error',
+        subject: { kind: 'vm', id: protection.vm_uuid },
+        message: `VM ${protection.vm_name} is not protected: ${failure.message}`,
+      });
+    }
+  }
+
+  /** What the recovery site decided about a protection of ours is what counts: it has the replica. */
+  async #follow(protection: Protection, { state, grant }: GrantState): Promise<void> {
+    if (protection.state !== 'active') return;
+    if (state === 'active') {
+      const isSame =
+        grant === null ||
+        (grant.epoch === protection.epoch &&
+          JSON.stringify(grant.server) === JSON.stringify(protection.server));
+      if (!isSame) await this.#activate(protection, grant);
+      return;
+    }
+    const { changes, db, events } = this.#context;
+    const isRecovered = state === 'recovered';
+    await db.transaction().execute(async (at) => {
+      const change = { state: 'superseded' } as const;
+      if (!(await updateProtection(at, { id: protection.id, from: ['active'] }, change))) return;
+      await events.record(at, {
+        kind: isRecovered ? 'protection.superseded' : 'protection.lost',
+        severity: 'error',
+        subject: { kind: 'vm', id: protection.vm_uuid },
+        message: isRecovered
+          ? `VM ${protection.vm_name} was recovered at the other site: this copy must not run, and is not replicated`
+          : `the recovery site no longer keeps the replica of VM ${protection.vm_name}`,
+      });
+    });
+    changes.notify('orders');
+  }
+}
+
+function replicaRequest(protection: Protection, disks: ReplicaRequest['disks']): ReplicaRequest {
+  return {
+    protection_id: protection.id,
+    vm_uuid: protection.vm_uuid,
+    vm_name: protection.vm_name,
+    rpo_ms: protection.rpo_ms,
+    retention: protection.retention,
+    disks,
+  };
+}

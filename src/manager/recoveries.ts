@@ -1,0 +1,179 @@
+/** Recoveries as people ask for them: start one, look at it, clean it up. */
+import type { RecoveryRequest, RecoveryView } from '#/api/recoveries.ts';
+import { Failure } from '#/lib/failure.ts';
+import type { Context } from './context.ts';
+import { newId } from './ids.ts';
+import type { Peers } from './peers.ts';
+import { checkName, checkOthers, checkReplica, checkSource, chooseHost } from './recovery-check.ts';
+import { closeTaskId, discardTaskId, recoverTaskId, viewTaskId } from './recovery-tasks.ts';
+import type { Replicas } from './replicas.ts';
+import { addJob, findJob, jobsInState, listJobs, setJobState, type Job } from './store/job-store.ts';
+import { tasksOfJob, type Task } from './store/task-store.ts';
+
+/** Under TCG a guest may take minutes to its first sign of life. */
+const SIGN_OF_LIFE_TIMEOUT_MS = 300_000;
+/** States in which a job has, or may make, a VM here. */
+const OPEN = ['running', 'ready', 'cleaning', 'failed'] as const;
+
+const TASK_OF_STEP: Record<string, (jobId: string) => string> = {
+  open_view: viewTaskId,
+  recover: recoverTaskId,
+  discard: discardTaskId,
+  close_view: closeTaskId,
+};
+
+export class Recoveries {
+  readonly #context: Context;
+  readonly #peers: Peers;
+  readonly #replicas: Replicas;
+
+  constructor(context: Context, peers: Peers, replicas: Replicas) {
+    this.#context = context;
+    this.#peers = peers;
+    this.#replicas = replicas;
+  }
+
+  /** Throws, with nothing changed, when something speaks against it. */
+  async start(asked: RecoveryRequest): Promise<RecoveryView> {
+    const { changes, clock, db, events, random } = this.#context;
+    const purpose = asked.purpose ?? 'recovery';
+    const replica = await this.#replicas.find(asked.vm);
+    const jobs = await jobsInState(db, OPEN);
+    checkReplica(this.#context, replica, asked.point);
+    if (purpose === 'recovery') checkOthers(replica, jobs);
+    const name = asked.name ?? (purpose === 'test' ? `${replica.vm_name}-test` : replica.vm_name);
+    checkName(this.#context, name, jobs);
+    const host = chooseHost(this.#context, asked);
+    if (purpose === 'recovery' && asked.force !== true) {
+      await checkSource(this.#context, this.#peers, replica);
+    }
+    const job = {
+      id: newId(random, 'job'),
+      kind: 'recovery',
+      replica_id: replica.id,
+      created_ms: clock.now(),
+      request: {
+        replica_id: replica.id,
+        vm_name: replica.vm_name,
+        name,
+        purpose,
+        point: asked.point ?? 0,
+        epoch: purpose === 'recovery' ? replica.epoch + 1 : replica.epoch,
+        host_id: host.id,
+        server_id: replica.server_id,
+        networks: asked.networks ?? {},
+        serial_text: asked.serial_text ?? null,
+        sign_of_life_timeout_ms: asked.sign_of_life_timeout_ms ?? SIGN_OF_LIFE_TIMEOUT_MS,
+      },
+    } as const;
+    await db.transaction().execute(async (at) => {
+      // Asked once more inside the transaction: the checks above waited for another site.
+      const now = await jobsInState(at, OPEN);
+      if (purpose === 'recovery') checkOthers(replica, now);
+      checkName(this.#context, name, now);
+      await addJob(at, job);
+      await events.record(at, {
+        kind: 'recovery.started',
+        severity: 'warning',
+        subject: { kind: 'recovery', id: job.id },
+        message: `${purpose} of VM ${replica.vm_name} as ${name} on host ${host.name}`,
+      });
+    });
+    changes.notify('jobs');
+    return this.view(await this.#get(job.id));
+  }
+
+  async list(limit: number, beforeMs: number): Promise<RecoveryView[]> {
+    const jobs = await listJobs(this.#context.db, limit, beforeMs);
+    return Promise.all(jobs.map((job) => this.view(job)));
+  }
+
+  async show(id: string): Promise<RecoveryView> {
+    return this.view(await this.#get(id));
+  }
+
+  /**
+   * Takes down what the recovery made: ends a test, cancels what is under way, clears up after a failure. A recovery
+   * that came to its end is production, and not to be taken down by this. `which` is a job's id or a VM's name.
+   */
+  async cleanUp(which: string): Promise<RecoveryView> {
+    const { changes, clock, db, events } = this.#context;
+    const job = await this.#toCleanUp(which);
+    if (job.state === 'cleaning' || job.state === 'cleaned') return this.view(job);
+    if (job.state === 'done') {
+      throw new Failure('conflict', `VM ${job.request.name} was recovered for production by ${job.id}`, {
+        hint: 'Cleaning up would destroy it. Shut it down and undefine it by hand if that is what you want.',
+      });
+    }
+    await db.transaction().execute(async (at) => {
+      const change = { from: job.state, state: 'cleaning', nowMs: clock.now() } as const;
+      if (!(await setJobState(at, job.id, change))) {
+        throw new Failure('conflict', `recovery ${job.id} moved on just now`, { hint: 'Look again.' });
+      }
+      await events.record(at, {
+        kind: 'recovery.cleaning',
+        severity: 'info',
+        subject: { kind: 'recovery', id: job.id },
+        message: `VM ${job.request.name} and what its recovery made are being removed`,
+      });
+    });
+    changes.notify('jobs');
+    return this.view(await this.#get(job.id));
+  }
+
+  async #toCleanUp(which: string): Promise<Job> {
+    const byId = await findJob(this.#context.db, which);
+    if (byId !== undefined) return byId;
+    const open = await jobsInState(this.#context.db, OPEN);
+    const found = open.filter(({ request }) => request.name === which || request.vm_name === which);
+    if (found.length === 1) return found[0]!;
+    if (found.length === 0) {
+      throw new Failure('not_found', `no recovery of "${which}" is under way, ready or failed here`, {
+        hint: 'List them with: antipode recoveries',
+      });
+    }
+    throw new Failure('conflict', `several recoveries match "${which}"`, {
+      hint: `Name one by its id: ${found.map((job) => job.id).join(', ')}`,
+    });
+  }
+
+  async #get(id: string): Promise<Job> {
+    const job = await findJob(this.#context.db, id);
+    if (job !== undefined) return job;
+    throw new Failure('not_found', `there is no recovery ${id}`, {
+      hint: 'List them with: antipode recoveries',
+    });
+  }
+
+  async view(job: Job): Promise<RecoveryView> {
+    const tasks = new Map((await tasksOfJob(this.#context.db, job.id)).map((task) => [task.id, task]));
+    const sequence = openedSequence(tasks.get(viewTaskId(job.id))) ?? (job.request.point || null);
+    const replica = this.#context.inventory.replicaReport(job.request.server_id, job.replica_id).report;
+    const point = replica?.points.find((known) => known.sequence === sequence);
+    return {
+      id: job.id,
+      replica_id: job.replica_id,
+      vm_name: job.request.vm_name,
+      name: job.request.name,
+      purpose: job.request.purpose,
+      point: sequence,
+      moment_ms: point?.moment_ms ?? null,
+      host_id: job.request.host_id,
+      epoch: job.request.epoch,
+      state: job.state,
+      steps: job.steps.map(({ name, state, started_ms, ended_ms, failure }) => {
+        const report = tasks.get(TASK_OF_STEP[name]?.(job.id) ?? '')?.report ?? null;
+        const details = report?.steps ?? [];
+        return { name, state, started_ms, ended_ms, failure, details, progress: report?.progress ?? null };
+      }),
+      failure: job.failure,
+      created_ms: job.created_ms,
+      updated_ms: job.updated_ms,
+    };
+  }
+}
+
+function openedSequence(task: Task | undefined): number | undefined {
+  const sequence = task?.report?.result?.['sequence'];
+  return typeof sequence === 'number' ? sequence : undefined;
+}

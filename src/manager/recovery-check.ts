@@ -1,0 +1,151 @@
+/**
+ * Whether a recovery can be carried out as asked, decided before anything is changed. Each refusal names the thing and
+ * the way out.
+ */
+import { VmPresence } from '#/api/peer.ts';
+import type { RecoveryRequest } from '#/api/recoveries.ts';
+import type { ReplicaReport } from '#/control/reports.ts';
+import { Failure, failureIn } from '#/lib/failure.ts';
+import { failureFields } from '#/lib/log.ts';
+import type { Context } from './context.ts';
+import type { AgentMember } from './inventory.ts';
+import type { Peers } from './peers.ts';
+import type { Job } from './store/job-store.ts';
+import type { ReplicaRecord } from './store/replica-store.ts';
+
+/** What its server says of the replica now. Throws unreachable, storage_corrupt, not_found, point_expired. */
+export function checkReplica(
+  context: Context,
+  replica: ReplicaRecord,
+  point: number | undefined,
+): ReplicaReport {
+  const { server, report, isFresh } = context.inventory.replicaReport(replica.server_id, replica.id);
+  if (report === undefined || !isFresh) {
+    const name = server?.name ?? replica.server_id;
+    throw new Failure(
+      'unreachable',
+      `replication server ${name}, which keeps ${replica.vm_name}, does not report`,
+      {
+        hint: `Start replication server ${name}. Its directory alone is enough to read: antipode replica --help`,
+      },
+    );
+  }
+  if (report.state === 'broken') {
+    const reason = report.failure === null ? '' : `: ${report.failure.message}`;
+    throw new Failure('storage_corrupt', `the replica of ${replica.vm_name} is broken${reason}`, {
+      hint: 'See what is left of it with: antipode replica verify DIRECTORY',
+    });
+  }
+  if (report.point_count === 0) {
+    throw new Failure('not_found', `the replica of ${replica.vm_name} has no recovery point yet`, {
+      hint: 'Its first copy is under way; follow it with: antipode status --watch',
+    });
+  }
+  if (point !== undefined) checkPoint(replica, report, point);
+  return report;
+}
+
+function checkPoint(
+  replica: ReplicaRecord,
+  { points, point_count: count }: ReplicaReport,
+  point: number,
+): void {
+  if (points.some((known) => known.sequence === point)) return;
+  const oldest = points[0]?.sequence ?? 0;
+  const newest = points.at(-1)?.sequence ?? 0;
+  const hint = `List the points with: antipode points ${replica.vm_name}`;
+  if (point > newest) {
+    throw new Failure('not_found', `${replica.vm_name} has no point ${point}; the newest is ${newest}`, {
+      hint,
+    });
+  }
+  // Only the newest points are reported: of an older one its server has the last word.
+  if (point < oldest && count > points.length) return;
+  throw new Failure('point_expired', `point ${point} of ${replica.vm_name} was merged away by retention`, {
+    hint,
+  });
+}
+
+/** The host to bring the VM up on: the one asked for, or the alive one with most memory. */
+export function chooseHost(context: Context, request: RecoveryRequest): AgentMember {
+  const { config, inventory } = context;
+  const wanted = request.host_id ?? undefined;
+  const alive = inventory.agents().filter((agent) => inventory.isFresh(agent) && agent.report !== undefined);
+  if (wanted !== undefined) {
+    const host = alive.find((agent) => agent.id === wanted || agent.name === wanted);
+    if (host === undefined) {
+      throw new Failure('unreachable', `host ${wanted} is not known or does not report`, {
+        hint: 'List the hosts with: antipode hosts',
+      });
+    }
+    return host;
+  }
+  const able = alive
+    .filter((agent) => agent.report!.host.libvirt_failure === null)
+    .toSorted((a, b) => b.report!.host.memory_bytes - a.report!.host.memory_bytes);
+  if (able[0] !== undefined) return able[0];
+  throw new Failure(
+    'unreachable',
+    `site ${config.siteName} has no host that is alive, with libvirt running`,
+    {
+      hint: 'Start an agent here, or join a host: antipode join-token agent',
+    },
+  );
+}
+
+/** Names of VMs here, and of those that recoveries are about to make, are taken. */
+export function checkName(context: Context, name: string, jobs: readonly Job[]): void {
+  const { config, inventory } = context;
+  const holder = inventory.vms().find(({ vm }) => vm.name === name);
+  if (holder !== undefined) {
+    throw new Failure('already_exists', `host ${holder.agent.name} has a VM ${name} already`, {
+      hint: 'Remove or rename it, or bring the VM up under another name: --name NAME',
+    });
+  }
+  const job = jobs.find((known) => known.request.name === name);
+  if (job === undefined) return;
+  throw new Failure('already_exists', `recovery ${job.id} at ${config.siteName} makes a VM ${name} already`, {
+    hint: `Clean it up first: antipode cleanup ${job.id}`,
+  });
+}
+
+/** Two recoveries of one replica for production would make two copies. Tests stand in nobody's way. */
+export function checkOthers(replica: ReplicaRecord, jobs: readonly Job[]): void {
+  const other = jobs.find((job) => job.replica_id === replica.id && job.request.purpose === 'recovery');
+  if (other === undefined) return;
+  throw new Failure('conflict', `recovery ${other.id} of ${replica.vm_name} is ${other.state}`, {
+    hint:
+      other.state === 'failed'
+        ? `See why with: antipode recoveries ${other.id}. Then: antipode cleanup ${other.id}`
+        : `Follow it with: antipode recoveries ${other.id}`,
+  });
+}
+
+/**
+ * I5: a VM that still runs at the protected site is not brought up a second time unasked. When that site's manager
+ * does not answer, the recovery goes on: that is what it is for, and the raised epoch fences what may still run there.
+ */
+export async function checkSource(context: Context, peers: Peers, replica: ReplicaRecord): Promise<void> {
+  const peer = (await peers.list()).find((known) => known.site_id === replica.source_site_id);
+  if (peer === undefined) return;
+  let presence: VmPresence;
+  try {
+    const options = { method: 'GET', path: `/peer/v1/vms/${replica.vm_uuid}`, timeoutMs: 2000 } as const;
+    presence = await peers.call(peer, options, VmPresence);
+  } catch (error) {
+    const failure = failureIn(error);
+    if (failure === undefined) throw error;
+    context.log.info('recovery.source_silent', { vm: replica.vm_name, ...failureFields(error) });
+    return;
+  }
+  if (!presence.is_fresh || !['running', 'paused', 'blocked'].includes(presence.state)) return;
+  throw new Failure(
+    'conflict',
+    `VM ${replica.vm_name} is ${presence.state} at site ${peer.site_name}, on host ${presence.host_name}`,
+    {
+      hint:
+        'Shut it down there first, try it beside it with --test, or take --force: then both copies run until ' +
+        'somebody stops the old one, and what the old one writes from now on is lost.',
+    },
+  );
+}

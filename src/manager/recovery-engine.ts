@@ -1,0 +1,232 @@
+/**
+ * Carries recoveries out (docs/architecture.md, "Recovery of one VM"). Each step is recorded before it begins and after
+ * it ended; what it does in between may be repeated. A manager that was killed anywhere goes on from the record.
+ */
+import type { FailureReport, TaskReport } from '#/control/reports.ts';
+import { failureIn } from '#/lib/failure.ts';
+import { failureFields } from '#/lib/log.ts';
+import type { Context } from './context.ts';
+import { problemOf } from './problem.ts';
+import { nextMove, type Move, type StepName } from './recovery-plan.ts';
+import {
+  closeTaskId,
+  discardTaskId,
+  recoverTask,
+  recoverTaskId,
+  viewOf,
+  viewTaskId,
+} from './recovery-tasks.ts';
+import { beginStep, endStep, jobsInState, setJobState, type Job } from './store/job-store.ts';
+import { listReplicas, updateReplica } from './store/replica-store.ts';
+import { addTask, findTask, withdrawTask, type Task } from './store/task-store.ts';
+
+/** A forward step waits so long for a program that has stopped reporting. Cleaning waits until it is back. */
+const LOST_AFTER_MS = 5 * 60_000;
+
+/** What came of carrying out a step once: still under way, done, or failed. */
+type Outcome = 'waiting' | 'done' | FailureReport;
+
+export class RecoveryEngine {
+  readonly #context: Context;
+  readonly #startedMs: number;
+
+  constructor(context: Context) {
+    this.#context = context;
+    this.#startedMs = context.clock.now();
+  }
+
+  /** Moves every job that can move. Called at start and whenever a task, a job or a report changed. */
+  async advance(): Promise<void> {
+    for (const job of await jobsInState(this.#context.db, ['running', 'cleaning'])) {
+      try {
+        await this.#advanceJob(job);
+      } catch (error) {
+        // One job's trouble, such as a database that is away for a moment, holds back no other.
+        this.#context.log.error('recovery.advance', { job: job.id, ...failureFields(error) });
+      }
+    }
+  }
+
+  async #advanceJob(job: Job): Promise<void> {
+    const move = nextMove(job);
+    switch (move.kind) {
+      case 'none':
+        return;
+      case 'begin':
+        await this.#begin(job, move);
+        return this.#carryOut(job, move);
+      case 'carry_out':
+        return this.#carryOut(job, move);
+      case 'finish':
+        return this.#finish(job, move);
+    }
+  }
+
+  async #begin(job: Job, move: Extract<Move, { kind: 'begin' }>): Promise<void> {
+    const { clock, db } = this.#context;
+    await db.transaction().execute(async (at) => {
+      await beginStep(at, job.id, { position: move.position, name: move.name, nowMs: clock.now() });
+      await this.#tell(at, job, { kind: 'step_began', severity: 'info', text: `${move.name} began` });
+    });
+    this.#context.changes.notify('jobs');
+  }
+
+  async #carryOut(job: Job, step: { position: number; name: StepName }): Promise<void> {
+    const { changes, clock, db } = this.#context;
+    const startedMs = job.steps[step.position]?.started_ms ?? clock.now();
+    let outcome: Outcome;
+    try {
+      outcome = await this.#do(job, step.name, startedMs);
+    } catch (error) {
+      const failure = failureIn(error);
+      if (failure === undefined) throw error;
+      outcome = problemOf(failure);
+    }
+    if (outcome === 'waiting') return;
+    const failure = outcome === 'done' ? null : outcome;
+    await db.transaction().execute(async (at) => {
+      await endStep(at, job.id, { position: step.position, failure, nowMs: clock.now() });
+      await this.#tell(at, job, {
+        kind: failure === null ? 'step_done' : 'step_failed',
+        severity: failure === null ? 'info' : 'error',
+        text: failure === null ? `${step.name} is done` : `${step.name} failed: ${failure.message}`,
+      });
+    });
+    // The next step begins on this signal.
+    changes.notify('jobs');
+  }
+
+  async #finish(job: Job, move: Extract<Move, { kind: 'finish' }>): Promise<void> {
+    const { changes, clock, db } = this.#context;
+    const { state, failure } = move;
+    await db.transaction().execute(async (at) => {
+      const nowMs = clock.now();
+      const change = { from: job.state, state, nowMs, ...(failure === undefined ? {} : { failure }) };
+      // A cleanup that was asked for meanwhile has the last word.
+      if (!(await setJobState(at, job.id, change))) return;
+      if (state === 'cleaned' && job.request.purpose === 'recovery') {
+        // Nothing of the VM runs here any more, so the replica may be taken up by its protected site again.
+        await updateReplica(at, job.replica_id, { state: 'kept' });
+      }
+      await this.#tell(at, job, {
+        kind: state,
+        severity: state === 'failed' ? 'error' : 'info',
+        text: failure === undefined ? `is ${state}` : `failed: ${failure.message}`,
+      });
+    });
+    changes.notify('jobs');
+    changes.notify('orders');
+  }
+
+  async #do(job: Job, name: StepName, startedMs: number): Promise<Outcome> {
+    const lost = job.state === 'running' ? this.#lost(job, name, startedMs) : undefined;
+    switch (name) {
+      case 'raise_epoch':
+        return this.#raiseEpoch(job);
+      case 'open_view':
+        return (await this.#openView(job)) ?? lost ?? 'waiting';
+      case 'recover':
+        return (await this.#recover(job)) ?? lost ?? 'waiting';
+      case 'discard':
+        return (await this.#discard(job)) ?? 'waiting';
+      case 'close_view':
+        return (await this.#closeView(job)) ?? lost ?? 'waiting';
+    }
+  }
+
+  async #raiseEpoch(job: Job): Promise<Outcome> {
+    const { changes, db } = this.#context;
+    const replica = (await listReplicas(db)).find((known) => known.id === job.replica_id);
+    if (replica === undefined) {
+      return { code: 'not_found', message: 'the replica was deleted meanwhile', hint: null };
+    }
+    const epoch = Math.max(replica.epoch, job.request.epoch);
+    await updateReplica(db, replica.id, { epoch, state: 'recovered' });
+    changes.notify('orders');
+    return 'done';
+  }
+
+  async #openView(job: Job): Promise<Outcome | undefined> {
+    const { server_id: memberId, point } = job.request;
+    const id = viewTaskId(job.id);
+    const body = { id, kind: 'open_view', replica_id: job.replica_id, sequence: point ?? 0 } as const;
+    const outcome = outcomeOf(await this.#order(job, memberId, body));
+    if (outcome === 'done') viewOf((await findTask(this.#context.db, id))?.report ?? null);
+    return outcome;
+  }
+
+  async #recover(job: Job): Promise<Outcome | undefined> {
+    const { db, inventory } = this.#context;
+    const known = await findTask(db, recoverTaskId(job.id));
+    if (known !== undefined) return outcomeOf(known);
+    const host = inventory.agent(job.request.host_id);
+    if (host === undefined) {
+      return { code: 'unreachable', message: `host ${job.request.host_id} left this site`, hint: null };
+    }
+    const view = viewOf((await findTask(db, viewTaskId(job.id)))?.report ?? null);
+    return outcomeOf(await this.#order(job, host.id, recoverTask(job, view, host)));
+  }
+
+  async #discard(job: Job): Promise<Outcome | undefined> {
+    const { db } = this.#context;
+    const recoverId = recoverTaskId(job.id);
+    if ((await findTask(db, recoverId)) === undefined) return 'done';
+    await withdrawTask(db, recoverId);
+    const body = { id: discardTaskId(job.id), kind: 'discard', recover_task_id: recoverId } as const;
+    return outcomeOf(await this.#order(job, job.request.host_id, body));
+  }
+
+  async #closeView(job: Job): Promise<Outcome | undefined> {
+    const { db } = this.#context;
+    const openId = viewTaskId(job.id);
+    if ((await findTask(db, openId)) === undefined) return 'done';
+    await withdrawTask(db, openId);
+    const body = { id: closeTaskId(job.id), kind: 'close_view', open_task_id: openId } as const;
+    return outcomeOf(await this.#order(job, job.request.server_id, body));
+  }
+
+  async #order(job: Job, memberId: string, body: Task['body']): Promise<Task> {
+    const { changes, clock, db } = this.#context;
+    const known = await findTask(db, body.id);
+    if (known !== undefined) return known;
+    const task = { id: body.id, member_id: memberId, job_id: job.id, body, created_ms: clock.now() };
+    await addTask(db, task);
+    changes.notify('orders');
+    return { ...task, state: 'ordered', report: null };
+  }
+
+  /** The failure of waiting for a program that has not been heard of for too long. */
+  #lost(job: Job, name: StepName, startedMs: number): FailureReport | undefined {
+    const { clock, inventory } = this.#context;
+    const { host_id: hostId, server_id: serverId } = job.request;
+    const member = name === 'recover' ? inventory.agent(hostId) : inventory.server(serverId);
+    const lastMs = Math.max(member?.reportMs ?? 0, startedMs, this.#startedMs);
+    if (clock.now() - lastMs < LOST_AFTER_MS) return undefined;
+    return {
+      code: 'unreachable',
+      message: `${member?.name ?? 'the program'} has not reported for ${LOST_AFTER_MS / 60_000} minutes`,
+      hint: 'Start it again, clean this recovery up, and recover again.',
+    };
+  }
+
+  async #tell(
+    db: Context['db'],
+    job: Job,
+    what: { kind: string; severity: 'info' | 'error'; text: string },
+  ): Promise<void> {
+    const purpose = job.request.purpose === 'test' ? 'test recovery' : 'recovery';
+    await this.#context.events.record(db, {
+      kind: `recovery.${what.kind}`,
+      severity: what.severity,
+      subject: { kind: 'recovery', id: job.id },
+      message: `${purpose} of VM ${job.request.vm_name}: ${what.text}`,
+    });
+  }
+}
+
+function outcomeOf(task: Task): Outcome | undefined {
+  const report: TaskReport | null = task.report;
+  if (task.state === 'done') return 'done';
+  if (task.state !== 'failed') return undefined;
+  return report?.failure ?? { code: 'tool_failed', message: `${task.body.kind} failed`, hint: null };
+}

@@ -1,0 +1,268 @@
+/**
+ * The replicas of this site, as other sites ask for them: accepting, releasing, telling how they stand.
+ *
+ * Every answer is the same when it is asked for again, since the asking manager repeats what it got no answer to.
+ */
+import type { GrantState, ReplicaGrant, ReplicaRequest } from '#/api/peer.ts';
+import { Failure } from '#/lib/failure.ts';
+import type { Context } from './context.ts';
+import { newId } from './ids.ts';
+import type { ServerMember } from './inventory.ts';
+import { REPLICAS_MAX } from './limits.ts';
+import {
+  addReplica,
+  dropReplica,
+  listReplicas,
+  updateReplica,
+  type ReplicaRecord,
+} from './store/replica-store.ts';
+import { addTask, tasksOfJob } from './store/task-store.ts';
+
+/** A delete that failed is ordered again after this. */
+const DELETE_RETRY_MS = 60_000;
+
+export class Replicas {
+  readonly #context: Context;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  list(): Promise<ReplicaRecord[]> {
+    return listReplicas(this.#context.db);
+  }
+
+  /** The replica with that id, or of the VM with that name or UUID. Throws not_found, conflict. */
+  async find(nameOrId: string): Promise<ReplicaRecord> {
+    const found = (await this.list()).filter(
+      (replica) =>
+        replica.state !== 'deleting' && [replica.id, replica.vm_uuid, replica.vm_name].includes(nameOrId),
+    );
+    if (found.length === 0) {
+      throw new Failure('not_found', `this site keeps no replica of "${nameOrId}"`, {
+        hint: 'List what it keeps with: antipode status. The command belongs at the recovery site.',
+      });
+    }
+    if (found.length > 1) {
+      const ids = found.map((replica) => replica.id).join(', ');
+      throw new Failure('conflict', `several replicas match "${nameOrId}": ${ids}`, {
+        hint: 'Name the one you mean by its id.',
+      });
+    }
+    return found[0]!;
+  }
+
+  /** Throws what would keep this site from taking the replica; changes nothing. */
+  async check(siteId: string, request: ReplicaRequest): Promise<void> {
+    await this.#choose(siteId, request);
+  }
+
+  async accept(siteId: string, request: ReplicaRequest): Promise<ReplicaGrant> {
+    const { changes, clock, db, events, random } = this.#context;
+    const { known, server } = await this.#choose(siteId, request);
+    const wanted = {
+      protection_id: request.protection_id,
+      vm_name: request.vm_name,
+      rpo_ms: request.rpo_ms,
+      retention: request.retention,
+      disks: request.disks,
+      state: 'active' as const,
+    };
+    if (known?.protection_id === request.protection_id && known.state === 'active') {
+      return grantOf(this.#context, known);
+    }
+    const replica: ReplicaRecord = {
+      id: known?.id ?? newId(random, 'replica'),
+      vm_uuid: request.vm_uuid,
+      source_site_id: siteId,
+      server_id: server.id,
+      epoch: known?.epoch ?? 1,
+      created_ms: known?.created_ms ?? clock.now(),
+      ...wanted,
+    };
+    await db.transaction().execute(async (at) => {
+      if (known === undefined) await addReplica(at, replica);
+      else await updateReplica(at, known.id, wanted);
+      await events.record(at, {
+        kind: 'replica.accepted',
+        severity: 'info',
+        subject: { kind: 'replica', id: replica.id },
+        message:
+          known === undefined
+            ? `a replica of ${request.vm_name} is kept here`
+            : `the kept replica of ${request.vm_name} is taken up again`,
+      });
+    });
+    changes.notify('orders');
+    return grantOf(this.#context, replica);
+  }
+
+  /** The protection is gone; the replica stays as it is, or is deleted. Without such a replica nothing is done. */
+  async release(siteId: string, protectionId: string, isDelete: boolean): Promise<void> {
+    const replica = (await this.list()).find(
+      (known) => known.protection_id === protectionId && known.source_site_id === siteId,
+    );
+    if (replica === undefined || replica.state === 'deleting') return;
+    // What was recovered here is this site's own to decide about.
+    if (replica.state === 'recovered') return;
+    if (isDelete) await this.delete(replica);
+    else await this.#move(replica, 'kept', `${replica.vm_name} is no longer protected; its points are kept`);
+  }
+
+  async delete(replica: ReplicaRecord): Promise<void> {
+    await this.#move(replica, 'deleting', `the replica of ${replica.vm_name} is being deleted`);
+    await this.carryOutDeletes();
+  }
+
+  /** Orders what is still to be deleted, and forgets what its server has deleted. Repeated every few seconds. */
+  async carryOutDeletes(): Promise<void> {
+    const { changes, clock, db } = this.#context;
+    for (const replica of (await this.list()).filter(({ state }) => state === 'deleting')) {
+      const tasks = await tasksOfJob(db, `delete-${replica.id}`);
+      const last = tasks.at(-1);
+      if (last?.state === 'done') {
+        await dropReplica(db, replica.id);
+        changes.notify('orders');
+        continue;
+      }
+      const isDue = last?.state === 'failed' && clock.now() - last.created_ms > DELETE_RETRY_MS;
+      if (last !== undefined && !isDue) continue;
+      const id = `delete-${replica.id}-${tasks.length + 1}`;
+      await addTask(db, {
+        id,
+        member_id: replica.server_id,
+        job_id: `delete-${replica.id}`,
+        body: { id, kind: 'delete_replica', replica_id: replica.id },
+        created_ms: clock.now(),
+      });
+      changes.notify('orders');
+    }
+  }
+
+  /** How the protections of a site stand here. */
+  async states(siteId: string, protectionIds: readonly string[]): Promise<GrantState[]> {
+    const own = (await this.list()).filter((replica) => replica.source_site_id === siteId);
+    const byProtection = new Map(own.map((replica) => [replica.protection_id, replica]));
+    return protectionIds.map((id) => {
+      const replica = byProtection.get(id);
+      if (replica === undefined) return { protection_id: id, state: 'absent', grant: null };
+      const endpoint = this.#context.inventory.server(replica.server_id)?.report?.endpoint;
+      const grant = endpoint === undefined ? null : grantOf(this.#context, replica);
+      return { protection_id: id, state: replica.state, grant };
+    });
+  }
+
+  async #choose(
+    siteId: string,
+    request: ReplicaRequest,
+  ): Promise<{ known: ReplicaRecord | undefined; server: ServerMember }> {
+    const { config, inventory } = this.#context;
+    const all = await this.list();
+    if (all.length >= REPLICAS_MAX) {
+      throw new Failure('limit_exceeded', `site ${config.siteName} keeps ${REPLICAS_MAX} replicas already`);
+    }
+    const known = all.find(
+      (replica) => replica.vm_uuid === request.vm_uuid && replica.source_site_id === siteId,
+    );
+    if (known?.protection_id === request.protection_id && known.state === 'active') {
+      return { known, server: await this.#serverOf(known) };
+    }
+    this.#checkNames(request, all, known);
+    if (known !== undefined) return { known, server: await this.#serverOf(known) };
+    const needBytes = request.disks.reduce((sum, disk) => sum + disk.need_bytes, 0);
+    const servers = inventory.servers().filter((server) => inventory.isFresh(server));
+    const roomy = servers
+      .map((server) => ({ server, freeBytes: this.#freeBytes(server, all) }))
+      .toSorted((a, b) => b.freeBytes - a.freeBytes)[0];
+    if (roomy === undefined) {
+      throw new Failure('unreachable', `site ${config.siteName} has no replication server that is alive`, {
+        hint: 'Start one there, or join one: antipode join-token replication-server',
+      });
+    }
+    if (roomy.freeBytes < needBytes) {
+      throw new Failure(
+        'storage_full',
+        `the replica of ${request.vm_name} needs ${needBytes} bytes at site ${config.siteName}, ` +
+          `and replication server ${roomy.server.name} has ${roomy.freeBytes} free`,
+        { hint: 'Free or add space there, or protect fewer disks: --disk vda' },
+      );
+    }
+    return { known: undefined, server: roomy.server };
+  }
+
+  #checkNames(request: ReplicaRequest, all: readonly ReplicaRecord[], known?: ReplicaRecord): void {
+    const { config, inventory } = this.#context;
+    const site = `site ${config.siteName}`;
+    if (known?.state === 'deleting') {
+      throw new Failure('replica_busy', `the former replica of ${request.vm_name} is still being deleted`, {
+        hint: 'Try again in a moment.',
+      });
+    }
+    if (known?.state === 'recovered') {
+      throw new Failure('conflict', `VM ${request.vm_name} was recovered at ${site}`, {
+        hint: 'It runs there now. Delete that replica there before protecting this copy again.',
+      });
+    }
+    if (inventory.vms().some(({ vm }) => vm.name === request.vm_name || vm.uuid === request.vm_uuid)) {
+      throw new Failure('already_exists', `${site} has a VM ${request.vm_name} already`, {
+        hint: 'Rename or remove that VM, because a recovery would need its name.',
+      });
+    }
+    const namesake = all.find((replica) => replica.vm_name === request.vm_name && replica.id !== known?.id);
+    if (namesake !== undefined) {
+      throw new Failure('already_exists', `${site} keeps a replica of another VM ${request.vm_name}`, {
+        hint: `Rename this VM, or delete replica ${namesake.id} there.`,
+      });
+    }
+  }
+
+  async #serverOf(replica: ReplicaRecord): Promise<ServerMember> {
+    const { config, inventory } = this.#context;
+    const server = inventory.server(replica.server_id);
+    if (server?.report !== undefined && inventory.isFresh(server)) return server;
+    throw new Failure(
+      'unreachable',
+      `the replication server of ${replica.vm_name} at ${config.siteName} is down`,
+      {
+        hint: `Start replication server ${server?.name ?? replica.server_id} there.`,
+      },
+    );
+  }
+
+  /** Free bytes of a server less what first copies that are still under way will take. */
+  #freeBytes(server: ServerMember, all: readonly ReplicaRecord[]): number {
+    const reports = new Map(server.report?.replicas.map((report) => [report.replica_id, report]));
+    const promisedBytes = all
+      .filter((replica) => replica.server_id === server.id && replica.state === 'active')
+      .filter((replica) => (reports.get(replica.id)?.point_count ?? 0) === 0)
+      .map((replica) => {
+        const needBytes = replica.disks.reduce((sum, disk) => sum + disk.need_bytes, 0);
+        return Math.max(0, needBytes - (reports.get(replica.id)?.stored_bytes ?? 0));
+      })
+      .reduce((sum, bytes) => sum + bytes, 0);
+    return (server.report?.store_free_bytes ?? 0) - promisedBytes;
+  }
+
+  async #move(replica: ReplicaRecord, state: ReplicaRecord['state'], message: string): Promise<void> {
+    const { changes, db, events } = this.#context;
+    await db.transaction().execute(async (at) => {
+      await updateReplica(at, replica.id, { state });
+      const subject = { kind: 'replica', id: replica.id };
+      await events.record(at, { kind: `replica.${state}`, severity: 'info', subject, message });
+    });
+    changes.notify('orders');
+  }
+}
+
+function grantOf(context: Context, replica: ReplicaRecord): ReplicaGrant {
+  const endpoint = context.inventory.server(replica.server_id)?.report?.endpoint;
+  if (endpoint === undefined) {
+    throw new Failure('unreachable', `replication server ${replica.server_id} has never reported`);
+  }
+  const { siteId } = context.identity;
+  return {
+    replica_id: replica.id,
+    epoch: replica.epoch,
+    server: { site_id: siteId, server_id: replica.server_id, ...endpoint },
+  };
+}

@@ -1,0 +1,72 @@
+/**
+ * What happened, in the order it was recorded, and the record of administrative actions. Both are bounded.
+ *
+ * Invariant: an event that a reporter repeats, because an answer was lost, is recorded once.
+ */
+import type { Selectable } from 'kysely';
+import type { Database } from './database.ts';
+import type { AuditTable, EventsTable } from './schema.ts';
+
+export type EventRow = Selectable<EventsTable>;
+export type NewEvent = Omit<EventRow, 'sequence'>;
+
+/** About a year of a busy site; the oldest go first. */
+const EVENTS_MAX = 100_000;
+const PRUNE_EVERY = 1000;
+
+/** The sequence given to the event; undefined when it was recorded before. */
+export async function addEvent(db: Database, event: NewEvent): Promise<number | undefined> {
+  const row = await db
+    .insertInto('events')
+    .values(event)
+    .onConflict((conflict) => conflict.columns(['reporter', 'reporter_event_id']).doNothing())
+    .returning('sequence')
+    .executeTakeFirst();
+  if (row !== undefined && row.sequence % PRUNE_EVERY === 0) {
+    await db
+      .deleteFrom('events')
+      .where('sequence', '<=', row.sequence - EVENTS_MAX)
+      .execute();
+  }
+  return row?.sequence;
+}
+
+/** Ascending from the one after `after`. */
+export async function eventsAfter(db: Database, after: number, limit: number): Promise<EventRow[]> {
+  return db
+    .selectFrom('events')
+    .selectAll()
+    .where('sequence', '>', after)
+    .orderBy('sequence')
+    .limit(limit)
+    .execute();
+}
+
+/** Ascending, the newest `limit` of all. */
+export async function newestEvents(db: Database, limit: number): Promise<EventRow[]> {
+  const rows = await db.selectFrom('events').selectAll().orderBy('sequence', 'desc').limit(limit).execute();
+  return rows.toReversed();
+}
+
+export async function newestSequence(db: Database): Promise<number> {
+  const row = await db
+    .selectFrom('events')
+    .select((select) => select.fn.max('sequence').as('newest'))
+    .executeTakeFirst();
+  return row?.newest ?? 0;
+}
+
+export async function addAudit(db: Database, entry: Omit<Selectable<AuditTable>, 'sequence'>): Promise<void> {
+  await db.insertInto('audit').values(entry).execute();
+}
+
+/** Newest first, older than the entry `before`. */
+export async function listAudit(db: Database, limit: number, before: number) {
+  return db
+    .selectFrom('audit')
+    .selectAll()
+    .where('sequence', '<', before)
+    .orderBy('sequence', 'desc')
+    .limit(limit)
+    .execute();
+}

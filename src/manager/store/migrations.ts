@@ -1,0 +1,68 @@
+/**
+ * The numbered, forward-only steps that make the tables. A step that was released is never edited: what changes
+ * later is another step, tested from the data of the one before.
+ */
+import { sql, type Kysely } from 'kysely';
+
+export type DatabaseKind = 'sqlite' | 'postgresql';
+type Migration = (db: Kysely<unknown>, kind: DatabaseKind) => Promise<void>;
+
+export const MIGRATIONS: Record<string, Migration> = {
+  '0001-first-tables': firstTables,
+};
+
+async function firstTables(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
+  const sequence =
+    kind === 'sqlite'
+      ? 'integer primary key autoincrement'
+      : 'bigint generated always as identity primary key';
+  for (const statement of FIRST_TABLES) {
+    await sql.raw(statement.replace('SEQUENCE', sequence)).execute(db);
+  }
+}
+
+const FIRST_TABLES = [
+  `create table settings (name text primary key, value text not null)`,
+  `create table admission_tokens (
+    secret_sha256 text primary key, kind text not null, created_ms bigint not null, expires_ms bigint not null,
+    used_ms bigint, used_by text)`,
+  `create table api_tokens (
+    id text primary key, name text not null, token_sha256 text not null unique, created_ms bigint not null)`,
+  `create table members (
+    id text primary key, kind text not null, name text not null, joined_ms bigint not null, removed_ms bigint,
+    certificate_expires_ms bigint not null, report text, report_ms bigint)`,
+  `create table order_revisions (member_id text primary key, revision bigint not null, sha256 text not null)`,
+  `create table peers (
+    site_id text primary key, site_name text not null, ca_pem text not null, host text not null,
+    port bigint not null, paired_ms bigint not null)`,
+  `create table protections (
+    id text primary key, vm_uuid text not null, vm_name text not null, host_id text not null,
+    target_site_id text not null, disks text not null, rpo_ms bigint not null, added_disks text not null,
+    retention text not null, scratch_bytes bigint not null, state text not null, replica_id text,
+    epoch bigint not null, server text, delete_replica bigint not null, created_ms bigint not null,
+    unique (vm_uuid, target_site_id))`,
+  `create table replicas (
+    id text primary key, protection_id text not null unique, vm_uuid text not null, vm_name text not null,
+    source_site_id text not null, server_id text not null, disks text not null, rpo_ms bigint not null,
+    retention text not null, epoch bigint not null, state text not null, created_ms bigint not null,
+    unique (vm_uuid, source_site_id))`,
+  `create table tasks (
+    id text primary key, member_id text not null, job_id text, body text not null, state text not null,
+    report text, created_ms bigint not null)`,
+  `create index tasks_by_member on tasks (member_id, state)`,
+  `create table jobs (
+    id text primary key, kind text not null, replica_id text not null, request text not null, state text not null,
+    failure text, created_ms bigint not null, updated_ms bigint not null)`,
+  `create index jobs_by_state on jobs (state)`,
+  `create table job_steps (
+    job_id text not null, position bigint not null, name text not null, state text not null,
+    started_ms bigint not null, ended_ms bigint, failure text, primary key (job_id, position))`,
+  `create table events (
+    sequence SEQUENCE, at_ms bigint not null, kind text not null, severity text not null,
+    subject_kind text not null, subject_id text not null, message text not null, reporter text not null,
+    reporter_event_id text not null, unique (reporter, reporter_event_id))`,
+  `create table audit (
+    sequence SEQUENCE, at_ms bigint not null, actor text not null, action text not null, subject text not null,
+    outcome text not null)`,
+  `create table violations (replica_id text primary key, began_ms bigint not null)`,
+];

@@ -1,0 +1,39 @@
+/** The replicas kept at this site: everything a recovery needs to know when the protected site is gone. */
+import type { Selectable, Updateable } from 'kysely';
+import type { Retention } from '#/api/common.ts';
+import type { Database } from './database.ts';
+import type { ReplicasTable } from './schema.ts';
+
+type Row = Selectable<ReplicasTable>;
+/** `need_bytes` is what the first copy was said to take. */
+export type ReplicaDisk = { key: string; bytes: number; need_bytes: number };
+export type ReplicaRecord = Omit<Row, 'disks' | 'retention'> & { disks: ReplicaDisk[]; retention: Retention };
+
+export async function addReplica(db: Database, replica: ReplicaRecord): Promise<void> {
+  await db.insertInto('replicas').values(encode(replica)).execute();
+}
+
+export async function updateReplica(db: Database, id: string, change: Partial<ReplicaRecord>): Promise<void> {
+  await db.updateTable('replicas').set(encode(change)).where('id', '=', id).execute();
+}
+
+export async function dropReplica(db: Database, id: string): Promise<void> {
+  await db.deleteFrom('replicas').where('id', '=', id).execute();
+}
+
+export async function listReplicas(db: Database): Promise<ReplicaRecord[]> {
+  const rows = await db.selectFrom('replicas').selectAll().orderBy('created_ms').orderBy('id').execute();
+  return rows.map((row) => ({
+    ...row,
+    disks: JSON.parse(row.disks) as ReplicaDisk[],
+    retention: JSON.parse(row.retention) as Retention,
+  }));
+}
+
+function encode<Change extends Partial<ReplicaRecord>>(change: Change) {
+  const row: Record<string, unknown> = { ...change };
+  for (const name of ['disks', 'retention']) {
+    if (row[name] !== undefined) row[name] = JSON.stringify(row[name]);
+  }
+  return row as { [Name in keyof Change]: Name extends keyof Row ? Row[Name] : never } & Updateable<Row>;
+}

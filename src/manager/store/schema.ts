@@ -1,0 +1,168 @@
+/**
+ * The manager's tables as the query builder sees them. Times are integer milliseconds, flags 0 or 1, and structured
+ * values JSON text, so that SQLite and PostgreSQL hold the same. What each is for stands with its store.
+ */
+import type { Generated } from 'kysely';
+
+export interface SettingsTable {
+  name: string;
+  value: string;
+}
+
+export interface AdmissionTokensTable {
+  secret_sha256: string;
+  kind: string;
+  created_ms: number;
+  expires_ms: number;
+  used_ms: number | null;
+  used_by: string | null;
+}
+
+export interface ApiTokensTable {
+  id: string;
+  name: string;
+  token_sha256: string;
+  created_ms: number;
+}
+
+export interface MembersTable {
+  id: string;
+  kind: 'agent' | 'replication-server';
+  name: string;
+  joined_ms: number;
+  removed_ms: number | null;
+  certificate_expires_ms: number;
+  /** The last report that was kept, and when it came. */
+  report: string | null;
+  report_ms: number | null;
+}
+
+export interface OrderRevisionsTable {
+  member_id: string;
+  revision: number;
+  sha256: string;
+}
+
+export interface PeersTable {
+  site_id: string;
+  site_name: string;
+  ca_pem: string;
+  host: string;
+  port: number;
+  paired_ms: number;
+}
+
+export interface ProtectionsTable {
+  id: string;
+  vm_uuid: string;
+  vm_name: string;
+  host_id: string;
+  target_site_id: string;
+  disks: string;
+  rpo_ms: number;
+  added_disks: 'replicate' | 'report';
+  retention: string;
+  scratch_bytes: number;
+  /**
+   * requested: recorded here, perhaps not yet there. active. removing: no longer ordered here, perhaps still there.
+   * superseded: the VM was recovered at the other site.
+   */
+  state: 'requested' | 'active' | 'removing' | 'superseded';
+  replica_id: string | null;
+  epoch: number;
+  server: string | null;
+  delete_replica: number;
+  created_ms: number;
+}
+
+export interface ReplicasTable {
+  id: string;
+  protection_id: string;
+  vm_uuid: string;
+  vm_name: string;
+  source_site_id: string;
+  server_id: string;
+  disks: string;
+  rpo_ms: number;
+  retention: string;
+  epoch: number;
+  /** kept: no longer protected, points stay. recovered: the VM was brought up here. deleting: until the server did. */
+  state: 'active' | 'kept' | 'recovered' | 'deleting';
+  created_ms: number;
+}
+
+export interface TasksTable {
+  id: string;
+  member_id: string;
+  job_id: string | null;
+  body: string;
+  /** withdrawn: no longer ordered, whatever it came to. */
+  state: 'ordered' | 'running' | 'done' | 'failed' | 'withdrawn';
+  report: string | null;
+  created_ms: number;
+}
+
+export interface JobsTable {
+  id: string;
+  kind: 'recovery';
+  replica_id: string;
+  request: string;
+  state: string;
+  failure: string | null;
+  created_ms: number;
+  updated_ms: number;
+}
+
+export interface JobStepsTable {
+  job_id: string;
+  position: number;
+  name: string;
+  state: 'running' | 'done' | 'failed';
+  started_ms: number;
+  ended_ms: number | null;
+  failure: string | null;
+}
+
+export interface EventsTable {
+  sequence: Generated<number>;
+  at_ms: number;
+  kind: string;
+  severity: 'info' | 'warning' | 'error';
+  subject_kind: string;
+  subject_id: string;
+  message: string;
+  /** Who saw it, and that reporter's own id of it: a repeated report is one event. */
+  reporter: string;
+  reporter_event_id: string;
+}
+
+export interface AuditTable {
+  sequence: Generated<number>;
+  at_ms: number;
+  actor: string;
+  action: string;
+  subject: string;
+  outcome: string;
+}
+
+export interface ViolationsTable {
+  replica_id: string;
+  began_ms: number;
+}
+
+export interface Schema {
+  settings: SettingsTable;
+  admission_tokens: AdmissionTokensTable;
+  api_tokens: ApiTokensTable;
+  members: MembersTable;
+  order_revisions: OrderRevisionsTable;
+  peers: PeersTable;
+  protections: ProtectionsTable;
+  replicas: ReplicasTable;
+  tasks: TasksTable;
+  jobs: JobsTable;
+  job_steps: JobStepsTable;
+  events: EventsTable;
+  audit: AuditTable;
+  violations: ViolationsTable;
+}
