@@ -21,6 +21,8 @@ export interface File extends AsyncDisposable {
   punch(offset: number, length: number): Promise<void>;
   /** Length of the file in bytes. */
   bytes(): Promise<number>;
+  /** Bytes it takes on disk, without its holes; left out where that cannot be told. */
+  allocatedBytes?(): Promise<number>;
 }
 
 export type OpenMode = 'read' | 'read-write' | 'create' | 'create-new';

@@ -69,6 +69,10 @@ export class NodeFile implements File {
     return asStorage(`ask for the length of ${this.#path}`, async () => (await this.#handle.stat()).size);
   }
 
+  async allocatedBytes(): Promise<number> {
+    return asStorage(`ask for the blocks of ${this.#path}`, async () => (await this.#handle.stat()).blocks * 512);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await asStorage(`close ${this.#path}`, () => this.#handle.close());
   }

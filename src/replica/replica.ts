@@ -95,6 +95,8 @@ export interface Replica extends AsyncDisposable {
   head(): RecoveryPoint | undefined;
   /** The highest epoch ever recorded; a writer with a lower one is refused with epoch_stale. */
   epoch(): number;
+  /** Records a higher epoch, durably: from then on older writers are refused. A lower one changes nothing. */
+  raiseEpoch(epoch: number): Promise<void>;
   /** The state the next point is a delta against. */
   state(): Promise<{
     disks: (DiskSpec & { root: string })[];

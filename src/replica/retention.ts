@@ -1,0 +1,34 @@
+/**
+ * Which recovery points are wanted (docs/storage-format.md, section 9): all that are young; then one for each
+ * interval, as long as it is young enough for its tier. Pure.
+ *
+ * An interval's point is its oldest one, so that a choice once made stays: a newer point never takes its place.
+ * Intervals are counted from the Unix epoch, so that those of a larger tier hold whole ones of a smaller tier.
+ */
+import type { RetentionPolicy } from './replica.ts';
+
+export type AgedPoint = { sequence: number; momentMs: number };
+
+/** Sequences of the points to keep. `points` ascend; the newest is always kept. */
+export function wantedPoints(
+  points: readonly AgedPoint[],
+  policy: RetentionPolicy,
+  nowMs: number,
+): Set<number> {
+  const wanted = new Set<number>();
+  const newest = points.at(-1);
+  if (newest !== undefined) wanted.add(newest.sequence);
+  for (const { sequence, momentMs } of points) {
+    if (nowMs - momentMs < policy.keepAllMs) wanted.add(sequence);
+  }
+  for (const { everyMs, forMs } of policy.tiers) {
+    const taken = new Set<number>();
+    for (const { sequence, momentMs } of points) {
+      const interval = Math.floor(momentMs / everyMs);
+      if (nowMs - momentMs >= forMs || taken.has(interval)) continue;
+      taken.add(interval);
+      wanted.add(sequence);
+    }
+  }
+  return wanted;
+}
