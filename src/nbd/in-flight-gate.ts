@@ -34,6 +34,7 @@ export class InFlightGate {
 
   /** Enters now and returns undefined, or returns a promise of having entered. `limit_exceeded` when too many wait. */
   enter(bytes: number, signal?: AbortSignal): Promise<void> | undefined {
+    signal?.throwIfAborted();
     if (this.#waiting.size === 0 && this.#fits(bytes)) {
       this.#admit(bytes);
       return undefined;

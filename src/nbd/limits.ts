@@ -51,6 +51,8 @@ export const SERVER_EXPORTS_MAX = 4096;
 export const SERVER_IN_FLIGHT_COUNT = 64;
 /** Bytes of replies of one connection that are being read or not yet taken by the client. */
 export const SERVER_IN_FLIGHT_BYTES = 64 * 1024 * 1024;
+/** Memory for replies that one connection keeps for the next ones. */
+export const SERVER_POOL_BYTES = 16 * 1024 * 1024;
 /** What a client may send ahead before its stream is paused; also the longest option that is looked at. */
 export const SERVER_QUEUE_BYTES = 64 * 1024;
 /** Options of one negotiation: a client that asks more does not want to get on. */

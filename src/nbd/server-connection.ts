@@ -7,6 +7,7 @@
 import type { Duplex } from 'node:stream';
 import { EXTENTS_MAX, type Disk } from '#/disk/disk.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
+import { BufferPool } from './buffer-pool.ts';
 import { ByteQueue } from './byte-queue.ts';
 import { InFlightGate } from './in-flight-gate.ts';
 import {
@@ -16,10 +17,11 @@ import {
   REQUEST_BYTES_DEFAULT_MAX,
   SERVER_IN_FLIGHT_BYTES,
   SERVER_IN_FLIGHT_COUNT,
+  SERVER_POOL_BYTES,
   SERVER_QUEUE_BYTES,
 } from './limits.ts';
 import { COMMAND, COMMAND_FLAG, ERRNO, REQUEST_BYTES, STATE } from './protocol.ts';
-import { structuredRead } from './read-reply.ts';
+import { simpleRead, structuredRead, type Reply } from './read-reply.ts';
 import {
   decodeRequest,
   encodeBlockStatus,
@@ -54,6 +56,7 @@ export class ServerConnection {
     bytes: SERVER_IN_FLIGHT_BYTES,
     waiting: 1,
   });
+  readonly #pool = new BufferPool(SERVER_POOL_BYTES);
   readonly #cut = new AbortController();
   readonly #working = new Set<Promise<void>>();
   readonly #sending = new Set<() => void>();
@@ -147,22 +150,24 @@ export class ServerConnection {
   }
 
   async #answer(agreement: Agreement, request: Request): Promise<void> {
-    await this.#send(await this.#reply(agreement, request));
+    const { parts, memory } = await this.#reply(agreement, request);
+    await this.#send(parts);
+    if (memory !== undefined) this.#pool.give(memory);
   }
 
-  async #reply(agreement: Agreement, request: Request): Promise<Uint8Array[]> {
+  async #reply(agreement: Agreement, request: Request): Promise<Reply> {
     const { cookie } = request;
     try {
       switch (request.command) {
         case COMMAND.read:
           return await this.#read(agreement, request);
         case COMMAND.blockStatus:
-          return [await this.#blockStatus(agreement, request)];
+          return { parts: [await this.#blockStatus(agreement, request)] };
         case COMMAND.flush:
-          return [encodeSimpleReply(cookie, 0)];
+          return { parts: [encodeSimpleReply(cookie, 0)] };
         case COMMAND.cache:
           checkRange(agreement.served.disk, request);
-          return [encodeSimpleReply(cookie, 0)];
+          return { parts: [encodeSimpleReply(cookie, 0)] };
         case COMMAND.write:
         case COMMAND.trim:
         case COMMAND.writeZeroes:
@@ -173,15 +178,14 @@ export class ServerConnection {
     } catch (error) {
       const { errno, message } = refusalOf(error);
       const isChunked = request.command === COMMAND.read || request.command === COMMAND.blockStatus;
-      return [
-        isChunked && agreement.isStructured
-          ? encodeError(cookie, errno, message)
-          : encodeSimpleReply(cookie, errno),
-      ];
+      const isStructured = isChunked && agreement.isStructured;
+      return {
+        parts: [isStructured ? encodeError(cookie, errno, message) : encodeSimpleReply(cookie, errno)],
+      };
     }
   }
 
-  async #read(agreement: Agreement, request: Request): Promise<Uint8Array[]> {
+  async #read(agreement: Agreement, request: Request): Promise<Reply> {
     const { isStructured, served } = agreement;
     const isWhole = (request.flags & COMMAND_FLAG.df) !== 0;
     if (request.length > REQUEST_BYTES_DEFAULT_MAX) {
@@ -193,11 +197,11 @@ export class ServerConnection {
     checkFlags(request, isStructured ? COMMAND_FLAG.df : 0);
     const offset = checkRange(served.disk, request);
     const { cookie, length } = request;
-    const signal = this.#cut.signal;
-    if (isStructured) return structuredRead(served.disk, { cookie, offset, length }, { isWhole, signal });
-    const target = Buffer.allocUnsafeSlow(length);
-    await served.disk.read(offset, target, signal);
-    return [encodeSimpleReply(cookie, 0), target];
+    const means = { pool: this.#pool, signal: this.#cut.signal };
+    const range = { cookie, offset, length };
+    return isStructured
+      ? structuredRead(served.disk, range, { ...means, isWhole })
+      : simpleRead(served.disk, range, means);
   }
 
   async #blockStatus(agreement: Agreement, request: Request): Promise<Uint8Array> {
