@@ -1,0 +1,151 @@
+/**
+ * A program's side of control (docs/architecture.md, "Control"): polls its orders, keeps the last ones on disk, posts
+ * reports, renews its certificate; for ever, however long the manager is away.
+ *
+ * Invariant: orders are on disk before the program acts on them, so a restart without the manager goes on by them.
+ */
+import { join } from 'node:path';
+import type { TSchema } from 'typebox';
+import { Check } from 'typebox/value';
+import { Backoff } from '#/lib/backoff.ts';
+import type { Clock } from '#/lib/clock.ts';
+import { readDurableJson, writeDurableJson } from '#/lib/durable-json.ts';
+import { Failure, failureIn } from '#/lib/failure.ts';
+import { failureFields, type Log } from '#/lib/log.ts';
+import { systemRandom } from '#/lib/system-random.ts';
+import type { ManagerClient, Membership } from './manager-client.ts';
+import { isRenewalDue, keepMembership } from './member-file.ts';
+
+const RETRY = { firstMs: 500, maxMs: 10_000 };
+/** A report goes out this often even when nothing has changed: it is also the sign of life. */
+const REPORT_EVERY_MS = 5_000;
+/** Changes are gathered for this long. */
+const REPORT_GATHER_MS = 1_000;
+const RENEWAL_CHECK_MS = 60_000;
+
+export type ControlOptions<Orders extends { revision: number }> = {
+  client: ManagerClient;
+  /** Orders as they must be, on disk and from the manager. */
+  schema: TSchema;
+  poll: (after: number | undefined, signal: AbortSignal) => Promise<Orders | undefined>;
+  /** Takes new orders in; called one at a time. */
+  ordered: (orders: Orders) => Promise<void>;
+  /** Builds and posts one report. */
+  report: (signal: AbortSignal) => Promise<void>;
+  renewed: (membership: Membership) => void;
+  dataDirectory: string;
+  clock: Clock;
+  log: Log;
+};
+
+export class ControlClient<Orders extends { revision: number }> {
+  readonly #options: ControlOptions<Orders>;
+  #revision: number | undefined;
+  #isChanged = false;
+  #wakeReporter: (() => void) | undefined;
+
+  constructor(options: ControlOptions<Orders>) {
+    this.#options = options;
+  }
+
+  /** Takes in the orders on disk, if there are any. Call it before `run`. */
+  async takeKeptOrders(): Promise<void> {
+    const { schema, ordered } = this.#options;
+    const value = await readDurableJson(this.#ordersPath);
+    if (value === undefined) return;
+    if (!Check(schema, value)) {
+      throw new Failure('storage_corrupt', `read ${this.#ordersPath}: not orders of a manager`, {
+        hint: 'Remove the file; the manager sends the orders again.',
+      });
+    }
+    await ordered(value as Orders);
+    this.#revision = (value as Orders).revision;
+  }
+
+  /** Runs until the signal aborts. Rejects only with what is no Failure, which is a bug. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await Promise.all([this.#pollForEver(signal), this.#reportForEver(signal), this.#renewForEver(signal)]);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  /** Something is worth a report soon. */
+  changed(): void {
+    this.#isChanged = true;
+    this.#wakeReporter?.();
+  }
+
+  get #ordersPath(): string {
+    return join(this.#options.dataDirectory, 'orders.json');
+  }
+
+  async #pollForEver(signal: AbortSignal): Promise<never> {
+    return await this.#repeat('orders.poll', signal, async () => {
+      const orders = await this.#options.poll(this.#revision, signal);
+      if (orders === undefined || orders.revision === this.#revision) return;
+      await writeDurableJson(this.#ordersPath, orders);
+      await this.#options.ordered(orders);
+      this.#revision = orders.revision;
+      this.#options.log.info('orders.taken', { revision: orders.revision });
+      this.changed();
+    });
+  }
+
+  async #reportForEver(signal: AbortSignal): Promise<never> {
+    return await this.#repeat('report', signal, async () => {
+      this.#isChanged = false;
+      await this.#options.report(signal);
+      await this.#options.clock.sleep(REPORT_GATHER_MS, signal);
+      if (!this.#isChanged) await this.#changeOrTime(signal);
+    });
+  }
+
+  async #renewForEver(signal: AbortSignal): Promise<never> {
+    const { client, clock, dataDirectory, renewed, log } = this.#options;
+    return await this.#repeat('certificate.renew', signal, async () => {
+      if (isRenewalDue(client.membership.certificate_pem, clock.now())) {
+        const membership = await client.renew(signal);
+        await keepMembership(dataDirectory, membership);
+        renewed(membership);
+        log.info('certificate.renewed', { id: membership.id });
+      }
+      await clock.sleep(RENEWAL_CHECK_MS, signal);
+    });
+  }
+
+  /** Repeats `step`, with growing pauses while it fails; says when that begins and ends, not every time. */
+  async #repeat(what: string, signal: AbortSignal, step: () => Promise<void>): Promise<never> {
+    const { clock, log } = this.#options;
+    const backoff = new Backoff(RETRY, systemRandom);
+    let isFailing = false;
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        await step();
+        if (isFailing) log.info(`${what}.works_again`);
+        isFailing = false;
+        backoff.reset();
+      } catch (error) {
+        if (signal.aborted || failureIn(error) === undefined) throw error;
+        if (!isFailing) log.warning(`${what}.fails`, failureFields(error));
+        isFailing = true;
+        await clock.sleep(backoff.nextMs(), signal);
+      }
+    }
+  }
+
+  async #changeOrTime(signal: AbortSignal): Promise<void> {
+    const woken = new AbortController();
+    const change = new Promise<void>((resolve) => (this.#wakeReporter = resolve));
+    const sleep = this.#options.clock.sleep(REPORT_EVERY_MS, AbortSignal.any([signal, woken.signal]));
+    try {
+      await Promise.race([change, sleep.catch(() => {})]);
+    } finally {
+      this.#wakeReporter = undefined;
+      woken.abort();
+    }
+    signal.throwIfAborted();
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * One recovery point, served: each disk read-only over NBD on a Unix socket, its attachments as files beside it
+ * (docs/architecture.md, "Recovery of one VM").
+ */
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RecoverTask } from '#/control/orders.ts';
+import { Failure } from '#/lib/failure.ts';
+import { NbdServer } from '#/nbd/nbd-server.ts';
+import type { Replica, View } from '#/replica/replica.ts';
+import type { Attachment } from '#/wire/messages.ts';
+
+/** What a `recover` task is told of the view. */
+export type ViewDescription = RecoverTask['view'];
+
+const ATTACHMENT_FILES = {
+  definition: 'definition.xml',
+  nvram: 'nvram',
+  tpm: 'tpm',
+} as const satisfies Record<Attachment['kind'], string>;
+
+export class OpenedView implements AsyncDisposable {
+  readonly description: ViewDescription;
+  readonly replicaId: string;
+  readonly #directory: string;
+  readonly #view: View;
+  readonly #server: NbdServer;
+
+  private constructor(
+    replicaId: string,
+    parts: { directory: string; view: View; server: NbdServer; description: ViewDescription },
+  ) {
+    this.replicaId = replicaId;
+    this.#directory = parts.directory;
+    this.#view = parts.view;
+    this.#server = parts.server;
+    this.description = parts.description;
+  }
+
+  /** Serves point `sequence` below `directory`, which is made anew. Throws not_found, point_expired, storage_io. */
+  static async open(replica: Replica, sequence: number, directory: string): Promise<OpenedView> {
+    const { replicaId } = replica.identity;
+    const view = await replica.openView(sequence);
+    const server = new NbdServer();
+    try {
+      await rm(directory, { recursive: true, force: true });
+      const attachmentsPath = join(directory, 'attachments');
+      await mkdir(attachmentsPath, { recursive: true, mode: 0o700 });
+      for (const { kind, sha256 } of view.point.attachments) {
+        const bytes = await replica.attachment(sha256);
+        await writeFile(join(attachmentsPath, ATTACHMENT_FILES[kind]), bytes, { mode: 0o600 });
+      }
+      for (const [index, disk] of view.disks.entries()) server.addExport(view.point.disks[index]!.key, disk);
+      const socketPath = join(directory, 'nbd.sock');
+      await server.listen({ kind: 'unix', path: socketPath });
+      const description = describeView(view, socketPath, attachmentsPath);
+      return new OpenedView(replicaId, { directory, view, server, description });
+    } catch (error) {
+      await server[Symbol.asyncDispose]();
+      await view[Symbol.asyncDispose]();
+      if (error instanceof Failure) throw error;
+      throw new Failure('storage_io', `serve point ${sequence} of replica ${replicaId} below ${directory}`, {
+        cause: error,
+      });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server[Symbol.asyncDispose]();
+    await this.#view[Symbol.asyncDispose]();
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+function describeView(view: View, socketPath: string, attachmentsPath: string): ViewDescription {
+  const { sequence, disks, attachments } = view.point;
+  return {
+    socket_path: socketPath,
+    attachments_path: attachmentsPath,
+    sequence,
+    disks: disks.map(({ key, bytes }) => ({ key, bytes, export_name: key })),
+    attachments: attachments.map(({ kind, sha256 }) => ({ kind, sha256 })),
+  };
+}

@@ -1,0 +1,32 @@
+/** The newest orders, looked up by replica. */
+import type { ReplicaOrder, ServerOrders } from '#/control/orders.ts';
+import { DEFAULT_RETENTION, type RetentionPolicy } from '#/replica/replica.ts';
+
+export class OrderBook {
+  #orders: ServerOrders | undefined;
+  #replicas = new Map<string, ReplicaOrder>();
+
+  take(orders: ServerOrders): void {
+    this.#orders = orders;
+    this.#replicas = new Map(orders.replicas.map((order) => [order.replica_id, order]));
+  }
+
+  get orders(): ServerOrders | undefined {
+    return this.#orders;
+  }
+
+  replica(replicaId: string): ReplicaOrder | undefined {
+    return this.#replicas.get(replicaId);
+  }
+
+  /** What to keep of a replica; undefined when no orders speak of it: then all of it is kept. */
+  retention(replicaId: string): RetentionPolicy | undefined {
+    const retention = this.#replicas.get(replicaId)?.retention;
+    if (retention === undefined) return undefined;
+    if (retention.keep_all_ms === 0 && retention.tiers.length === 0) return DEFAULT_RETENTION;
+    return {
+      keepAllMs: retention.keep_all_ms,
+      tiers: retention.tiers.map((tier) => ({ everyMs: tier.every_ms, forMs: tier.for_ms })),
+    };
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * Decides who may write which replica (docs/architecture.md, "Control" and "Epochs").
+ *
+ * Invariant: an agent writes a replica only when the orders name its site as the source, at no lower epoch than the
+ * orders', and alone.
+ */
+import { Failure } from '#/lib/failure.ts';
+import type { ReplicaOrder } from '#/control/orders.ts';
+import type { RecoveryPoint, Replica } from '#/replica/replica.ts';
+import type { Open } from '#/wire/messages.ts';
+import type { ReplicaLease, ReplicaPort, SessionHost } from '#/wire/replica-port.ts';
+import type { SessionRegistry } from '#/wire/session-registry.ts';
+import type { PeerIdentity } from '#/wire/transport.ts';
+import type { OrderBook } from './order-book.ts';
+import type { ReplicaStore } from './replica-store.ts';
+
+export type HostParts = {
+  orders: OrderBook;
+  store: ReplicaStore;
+  sessions: SessionRegistry;
+  /** A point has become durable. */
+  committed: (replicaId: string, point: RecoveryPoint) => void;
+};
+
+export class ReplicaHost implements SessionHost {
+  readonly #orders: OrderBook;
+  readonly #store: ReplicaStore;
+  readonly #sessions: SessionRegistry;
+  readonly #committed: HostParts['committed'];
+  /** Replicas whose removal is under way: nobody may open them any more. */
+  readonly #closed = new Set<string>();
+
+  constructor(parts: HostParts) {
+    this.#orders = parts.orders;
+    this.#store = parts.store;
+    this.#sessions = parts.sessions;
+    this.#committed = parts.committed;
+  }
+
+  async open(open: Open, peer: PeerIdentity, end: (why: Failure) => void): Promise<ReplicaLease> {
+    const order = this.#admit(open, peer);
+    const claim = await this.#sessions.claim(open.replicaId, peer, end);
+    try {
+      const replica = await this.#store.getOrCreate({
+        replicaId: order.replica_id,
+        vm: { uuid: order.vm_uuid, name: order.vm_name },
+        siteId: order.source_site_id,
+      });
+      const told = telling(replica, (point) => this.#committed(open.replicaId, point));
+      return { replica: told, [Symbol.asyncDispose]: () => claim[Symbol.asyncDispose]() };
+    } catch (error) {
+      await claim[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Admits nobody to a replica any more, and waits until its session has let go. */
+  async close(replicaId: string): Promise<void> {
+    this.#closed.add(replicaId);
+    await this.#sessions.end(
+      replicaId,
+      new Failure('not_found', `use replica ${replicaId}: it is being removed`),
+    );
+  }
+
+  /** The removal is over. */
+  reopen(replicaId: string): void {
+    this.#closed.delete(replicaId);
+  }
+
+  #admit(open: Open, peer: PeerIdentity): ReplicaOrder {
+    const order = this.#orders.replica(open.replicaId);
+    if (order === undefined || this.#closed.has(open.replicaId)) {
+      throw new Failure(
+        'not_found',
+        `open replica ${open.replicaId} of ${open.vm.name}: no orders to keep it here`,
+        {
+          hint: 'They arrive from the manager of this site; look at its connection when they stay away.',
+        },
+      );
+    }
+    if (order.source_site_id !== peer.siteId) {
+      throw new Failure(
+        'forbidden',
+        `open replica ${open.replicaId}: agents of site ${peer.siteId} may not write it`,
+      );
+    }
+    if (order.vm_uuid !== open.vm.uuid) {
+      throw new Failure(
+        'conflict',
+        `open replica ${open.replicaId}: it is of VM ${order.vm_uuid}, not of ${open.vm.uuid}`,
+      );
+    }
+    if (open.epoch < order.epoch) {
+      throw new Failure(
+        'epoch_stale',
+        `open replica ${open.replicaId}: epoch ${open.epoch} is older than the ordered ${order.epoch}`,
+        { hint: 'The VM has been recovered at another site; this copy of it must not be replicated.' },
+      );
+    }
+    return order;
+  }
+}
+
+/** The replica as a session uses it, telling of each point that has become durable. */
+function telling(replica: Replica, committed: (point: RecoveryPoint) => void): ReplicaPort {
+  return {
+    head: () => replica.head(),
+    epoch: () => replica.epoch(),
+    state: () => replica.state(),
+    digests: (disk, level, first, count) => replica.digests(disk, level, first, count),
+    missingAttachments: (attachments) => replica.missingAttachments(attachments),
+    putAttachment: (sha256, bytes) => replica.putAttachment(sha256, bytes),
+    begin: async (intent) => {
+      const writer = await replica.begin(intent);
+      return {
+        segmentCount: writer.segmentCount,
+        write: (segment) => writer.write(segment),
+        abort: () => writer.abort(),
+        suspend: () => writer.suspend(),
+        commit: async (request) => {
+          const point = await writer.commit(request);
+          committed(point);
+          return point;
+        },
+      };
+    },
+  };
+}
