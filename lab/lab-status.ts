@@ -47,7 +47,7 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
       address: site.address,
       network_namespace: site.network,
       directory: site.directory,
-      url: port === null ? null : `https://127.0.0.1:${port}/`,
+      url: port === null || site.process('gateway') === undefined ? null : `https://127.0.0.1:${port}/`,
       libvirt_socket: site.libvirtSocket,
       processes,
       vms: await siteVms(site),

@@ -195,7 +195,7 @@ export class Lab implements AsyncDisposable {
       const identity = vm === undefined ? site.process(processName) : site.qemuProcess(vm);
       if (identity === undefined) {
         const running = Object.keys(site.state.processes).filter((name) => site.process(name) !== undefined);
-        throw new Failure('not_found', `${processName} does not run at ${siteName}`, {
+        throw new Failure('not_found', `"${processName}" does not run at ${siteName}`, {
           hint: `What runs there: ${running.join(', ') || 'nothing'}.`,
         });
       }

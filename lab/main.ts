@@ -1,13 +1,15 @@
 /** `antipode lab`: the command line of lab/lab.ts. Progress goes to standard error; `--json` prints one object. */
 import { spawn } from 'node:child_process';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { describe, Failure, failureIn } from '#/lib/failure.ts';
+import { Failure } from '#/lib/failure.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import { findVmSite, labStatus, vmList, type LabStatus } from './lab-status.ts';
 import { followLog } from './console.ts';
 import { labDirectory } from './lab-state.ts';
 import { Lab } from './lab.ts';
 import { createLedger, serialLog } from './ledger-vm.ts';
+import { reportFailure } from './report-failure.ts';
 import { parseBytes } from './parse-bytes.ts';
 import { parseLoss, parseRate } from './wan.ts';
 
@@ -164,14 +166,19 @@ function target(positionals: string[]): { site: string; program: string | undefi
   return { site, program: rest.length === 0 ? undefined : rest.join('/') };
 }
 
-/** The command's own streams and exit code; nothing of ours is added. */
+/** The command's own streams, directory and exit code; `antipode` is in its path. */
 async function exec(argv: string[]): Promise<number> {
   const [siteName, separator, ...command] = argv;
   if (siteName === undefined || separator !== '--' || command.length === 0) {
     throw usage('exec needs SITE -- COMMAND');
   }
-  const words = [...theLab().site(siteName).enter(), ...command];
-  const child = spawn(words[0]!, words.slice(1), { stdio: 'inherit' });
+  // Entering a mount namespace leads to its root directory.
+  const shell = ['sh', '-c', 'cd "$1" && shift && exec "$@"', 'sh', process.cwd(), ...command];
+  const words = [...theLab().site(siteName).enter(), ...shell];
+  const child = spawn(words[0]!, words.slice(1), {
+    stdio: 'inherit',
+    env: { ...process.env, PATH: `${join(import.meta.dirname, '..')}:${process.env['PATH']}` },
+  });
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (code) => resolve(code ?? 1));
@@ -244,14 +251,5 @@ async function main(argv: string[]): Promise<number> {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  const failure = failureIn(error);
-  if (failure === undefined) throw error;
-  if (process.argv.includes('--json')) {
-    const body = { code: failure.code, message: describe(error), hint: failure.hint ?? null };
-    process.stdout.write(`${JSON.stringify({ error: body }, null, 2)}\n`);
-  } else {
-    say(`antipode: ${describe(error)}`);
-    if (failure.hint !== undefined) say(failure.hint);
-  }
-  process.exitCode = failure.exitCode;
+  reportFailure(error, process.argv.includes('--json'));
 }

@@ -1,0 +1,16 @@
+/** The end of a command that failed: what and why in words or as JSON, and the exit code of the failure's kind. */
+import { describe, failureIn } from '#/lib/failure.ts';
+
+/** A bug is thrown on: its stack is what helps. */
+export function reportFailure(error: unknown, asJson: boolean): void {
+  const failure = failureIn(error);
+  if (failure === undefined) throw error;
+  if (asJson) {
+    const body = { code: failure.code, message: describe(error), hint: failure.hint ?? null };
+    process.stdout.write(`${JSON.stringify({ error: body }, null, 2)}\n`);
+  } else {
+    process.stderr.write(`antipode: ${describe(error)}\n`);
+    if (failure.hint !== undefined) process.stderr.write(`${failure.hint}\n`);
+  }
+  process.exitCode = failure.exitCode;
+}
