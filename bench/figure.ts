@@ -19,7 +19,7 @@ export type BenchmarkOptions = {
   /** Interleaved rounds to take the median of. */
   rounds: number;
   /** Progress for people, on stderr. */
-  say(line: string): void;
+  readonly say: (line: string) => void;
 };
 
 export function figure(name: string, value: number, unit: string, goal: number | null = null): Figure {

@@ -76,6 +76,8 @@ export const RecoveryView = Type.Object(
         closed,
       ),
     ),
+    /** What the host's agent found: times of the first instruction and sign of life, what the guest said, notes. */
+    result: nullable(Type.Record(Type.String(), Type.Unknown())),
     failure: nullable(Problem),
     created_ms: Milliseconds,
     updated_ms: Milliseconds,

@@ -166,6 +166,7 @@ export class Recoveries {
         const details = report?.steps ?? [];
         return { name, state, started_ms, ended_ms, failure, details, progress: report?.progress ?? null };
       }),
+      result: tasks.get(recoverTaskId(job.id))?.report?.result ?? null,
       failure: job.failure,
       created_ms: job.created_ms,
       updated_ms: job.updated_ms,
