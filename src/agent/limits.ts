@@ -12,3 +12,7 @@ export const JOB_LOOK_MS = 5;
 /** qemu-nbd serves its image within this time, or something is wrong with it. */
 export const QEMU_NBD_START_MS = 10_000;
 export const QEMU_NBD_LOOK_MS = 5;
+/** Cycles of one agent under way at the same time: with their buffers 64 MiB, and enough to fill a link. */
+export const CYCLES_AT_ONCE = 8;
+/** Threads that hash and compress; more would only wait for the one that reads. */
+export const CODEC_THREADS_MAX = 8;

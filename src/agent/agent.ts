@@ -1,0 +1,214 @@
+/**
+ * The agent's parts, put together, from its start to its end.
+ *
+ * It replicates by the orders on its disk before it has spoken to its manager, and goes on by them for as long as the
+ * manager is away. Being killed at any moment instead of stopped costs nothing but the next start's tidying up.
+ */
+import { availableParallelism, hostname } from 'node:os';
+import { mkdir, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ControlClient } from '#/control/control-client.ts';
+import { EventBuffer } from '#/control/event-buffer.ts';
+import { ManagerClient, type Membership } from '#/control/manager-client.ts';
+import { joinedMembership } from '#/control/member-file.ts';
+import { AgentOrders } from '#/control/orders.ts';
+import type { AgentReport } from '#/control/reports.ts';
+import { lockDirectory } from '#/lib/directory-lock.ts';
+import { Failure } from '#/lib/failure.ts';
+import type { Log } from '#/lib/log.ts';
+import { systemClock as clock } from '#/lib/system-clock.ts';
+import { systemRandom } from '#/lib/system-random.ts';
+import type { DomainEvent } from '#/libvirt/events.ts';
+import { CycleGate } from '#/replication/cycle-gate.ts';
+import { GROUPS_IN_FLIGHT } from '#/replication/limits.ts';
+import type { AgentConfig } from './agent-config.ts';
+import { AgentTasks } from './agent-tasks.ts';
+import { CodecWorkers } from './codec-workers.ts';
+import { DomainWatch } from './domain-watch.ts';
+import { InventoryKeeper } from './inventory-keeper.ts';
+import { LibvirtConnection } from './libvirt-connection.ts';
+import { CODEC_THREADS_MAX, CYCLES_AT_ONCE } from './limits.ts';
+import { failureReport } from './protection.ts';
+import { Protections } from './protections.ts';
+import type { LinkIdentity } from './replica-connection.ts';
+import { VmTurns } from './vm-turns.ts';
+
+/** Runs until the signal aborts. Throws what keeps it from starting, and what only a bug can cause. */
+export async function runAgent(config: AgentConfig, log: Log, signal: AbortSignal): Promise<void> {
+  await using _lock = await lockDirectory(config.dataDirectory);
+  for (const directory of [config.scratchDirectory, config.runDirectory, config.storageDirectory]) {
+    await mkdir(directory, { recursive: true, mode: 0o711 });
+  }
+  const membership = await joinedMembership(
+    {
+      kind: 'agent',
+      name: hostname(),
+      dataDirectory: config.dataDirectory,
+      manager: config.managerUrl,
+      tokenFile: config.joinTokenFile,
+      clock,
+      log,
+    },
+    signal,
+  );
+  const threads = Math.min(CODEC_THREADS_MAX, availableParallelism());
+  await using codec = new CodecWorkers({ threads, queueMax: CYCLES_AT_ONCE * GROUPS_IN_FLIGHT });
+  const agent = new Agent(config, { membership, codec, log });
+  await agent.run(signal);
+}
+
+class Agent {
+  readonly #config: AgentConfig;
+  readonly #log: Log;
+  readonly #events: EventBuffer;
+  readonly #watch = new DomainWatch();
+  readonly #libvirt: LibvirtConnection;
+  readonly #inventory: InventoryKeeper;
+  readonly #protections: Protections;
+  readonly #tasks: AgentTasks;
+  readonly #control: ControlClient<AgentOrders>;
+  readonly #broken = Promise.withResolvers<never>();
+  #membership: Membership;
+  #orders: AgentOrders | undefined;
+
+  constructor(config: AgentConfig, parts: { membership: Membership; codec: CodecWorkers; log: Log }) {
+    const { log, codec } = parts;
+    const { dataDirectory, tpmDirectory, scratchDirectory, runDirectory } = config;
+    this.#config = config;
+    this.#log = log;
+    this.#membership = parts.membership;
+    const changed = (): void => this.#control.changed();
+    const broken = (error: unknown): void => this.#broken.reject(error);
+    this.#events = new EventBuffer(clock, systemRandom, changed);
+    this.#libvirt = new LibvirtConnection({
+      socketPath: config.libvirtSocket,
+      clock,
+      log,
+      onEvent: (event) => this.#happened(event),
+      onChange: () => this.#libvirtChanged(),
+    });
+    this.#inventory = new InventoryKeeper({ libvirt: this.#libvirt, clock, log, changed });
+    this.#protections = new Protections({
+      libvirt: this.#libvirt.current,
+      watch: this.#watch,
+      turns: new VmTurns(),
+      clock,
+      log,
+      scratchDirectory,
+      runDirectory,
+      tpmDirectory,
+      codec,
+      gate: new CycleGate(CYCLES_AT_ONCE),
+      identity: () => this.#identity(),
+      events: this.#events,
+      recordsDirectory: join(dataDirectory, 'records'),
+      vm: (uuid) => this.#inventory.vm(uuid),
+      changed,
+      broken,
+    });
+    const libvirt = this.#libvirt;
+    this.#tasks = new AgentTasks({ libvirt, clock, log, dataDirectory, tpmDirectory, changed, broken });
+    this.#control = this.#createControl();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const upkeep = new AbortController();
+    const connection = [this.#libvirt.run(upkeep.signal), this.#inventory.run(upkeep.signal)];
+    await this.#control.takeKeptOrders();
+    const work = Promise.all([...connection, this.#control.run(upkeep.signal)]);
+    work.catch((error: unknown) => this.#broken.reject(error));
+    try {
+      await Promise.race([aborted(signal), this.#broken.promise]);
+    } finally {
+      // Moments are let go of while libvirt is still connected.
+      await Promise.allSettled([this.#tasks.stop(), this.#protections.stop()]);
+      upkeep.abort(new Failure('cancelled', 'the agent stops'));
+      await Promise.allSettled([work]);
+    }
+  }
+
+  #createControl(): ControlClient<AgentOrders> {
+    const client = new ManagerClient(this.#config.managerUrl, this.#membership);
+    return new ControlClient<AgentOrders>({
+      client,
+      schema: AgentOrders,
+      poll: (after, signal) => client.agentOrders(after, signal),
+      ordered: (orders) => this.#ordered(orders),
+      report: async (signal) => {
+        const report = await this.#report();
+        await client.report(report, signal);
+        this.#events.accepted(report.events);
+      },
+      renewed: (membership) => {
+        this.#membership = membership;
+      },
+      dataDirectory: this.#config.dataDirectory,
+      clock,
+      log: this.#log,
+    });
+  }
+
+  /** Stopping a protection may take until its moment is let go of, and must not hold up tasks or later orders. */
+  async #ordered(orders: AgentOrders): Promise<void> {
+    this.#orders = orders;
+    this.#tasks.take(orders.tasks);
+    this.#protect(orders);
+  }
+
+  #protect(orders: AgentOrders): void {
+    this.#protections.take(orders.protections).catch((error: unknown) => this.#broken.reject(error));
+  }
+
+  /** With a connection, what old protections left in libvirt can be removed. */
+  #libvirtChanged(): void {
+    this.#control.changed();
+    this.#inventory.refresh();
+    if (this.#libvirt.failure === undefined && this.#orders !== undefined) this.#protect(this.#orders);
+  }
+
+  #happened(event: DomainEvent): void {
+    this.#watch.deliver(event);
+    this.#inventory.refresh();
+    const isShutDown =
+      event.kind === 'lifecycle' && event.change === 'stopped' && event.reason === 'shutdown';
+    if (isShutDown) this.#protections.vmChanged(event.domain.uuid);
+  }
+
+  /** Trust comes with the orders; what joining has brought stands in until the first ones are here. */
+  #identity(): LinkIdentity {
+    const trust = this.#orders?.trust ?? this.#membership.trust;
+    return {
+      credentials: {
+        certificatePem: this.#membership.certificate_pem,
+        privateKeyPem: this.#membership.private_key_pem,
+      },
+      authorities: new Map(trust.map((site) => [site.site_id, site.ca_pem])),
+    };
+  }
+
+  async #report(): Promise<AgentReport> {
+    const failure = this.#libvirt.failure;
+    const { bavail, bsize } = await statfs(this.#config.storageDirectory);
+    return {
+      sent_ms: clock.now(),
+      host: {
+        ...this.#inventory.host,
+        hostname: hostname(),
+        libvirt_failure: failure === undefined ? null : failureReport(failure),
+        storage_path: this.#config.storageDirectory,
+        storage_free_bytes: bavail * bsize,
+      },
+      vms: [...this.#inventory.vms],
+      replications: this.#protections.reports(),
+      tasks: this.#tasks.reports(),
+      events: this.#events.pending(),
+    };
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
