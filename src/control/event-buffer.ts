@@ -25,10 +25,11 @@ export class EventBuffer {
     this.#added = added;
   }
 
-  add(event: NewEvent): void {
+  /** `atMs` is when it happened, when that is not now. */
+  add(event: NewEvent, atMs: number = this.#clock.now()): void {
     if (this.#events.length >= EVENTS_MAX) this.#events.shift();
     const message = event.message.slice(0, MESSAGE_LENGTH_MAX);
-    this.#events.push({ ...event, message, id: randomHex(this.#random, 16), at_ms: this.#clock.now() });
+    this.#events.push({ ...event, message, id: randomHex(this.#random, 16), at_ms: atMs });
     this.#added();
   }
 
