@@ -187,7 +187,8 @@ class Cycle {
       if (!isUnknown) await record.discardPending();
       // The replica's digests are not ours: whichever is wrong, both are looked at again.
       if (hasCode(error, 'conflict') || hasCode(error, 'storage_corrupt')) await record.doubt();
-      if (!point.commitWasSent) await this.#session?.abort(point.ref.stamp);
+      const isBegun = this.#session !== undefined && point.begunIn === this.#session;
+      if (isBegun && !point.commitWasSent) await this.#session?.abort(point.ref.stamp);
     } catch (tidyError) {
       if (failureIn(tidyError) === undefined) throw tidyError;
     }
@@ -229,6 +230,8 @@ class Point {
   readonly isComparing: boolean;
   counts: TransferCounts = { readBytes: 0, changedBytes: 0, doneBytes: 0 };
   commitWasSent = false;
+  /** The session in which the point was begun last: in another one there is nothing to abort. */
+  begunIn: ReplicaSession | undefined;
   readonly #context: CycleContext;
   readonly #since: string | undefined;
   readonly #base: PointRef | undefined;
@@ -272,6 +275,7 @@ class Point {
     const { momentMs, consistency } = this.moment;
     const begin = { ...this.ref, momentMs, disks: this.specs };
     const skip = await session.begin(this.#base === undefined ? begin : { ...begin, base: this.#base });
+    this.begunIn = session;
     await using pending = await record.startPoint();
     const sent = await transfer({
       record,
