@@ -26,6 +26,8 @@ export async function lendCapabilities(site: Site): Promise<void> {
 
 /** After a VM has started. */
 export async function keepCapabilities(site: Site): Promise<void> {
+  // All emulators, as whoever asks for libvirt's capabilities needs them.
+  if (!existsSync(shared())) await site.virsh(['capabilities'], { timeoutMs: 120_000 });
   await copyFresh(own(site), shared());
 }
 

@@ -14,7 +14,7 @@ import { systemClock } from '#/lib/system-clock.ts';
 import { DEFAULT_DIRECTORY, labDirectory } from './lab-state.ts';
 import { labStatus, vmList } from './lab-status.ts';
 import { Lab } from './lab.ts';
-import { createLedger } from './ledger-vm.ts';
+import { createLedger, serialLog, waitForText } from './ledger-vm.ts';
 import { reportFailure } from './report-failure.ts';
 
 const VM = 'ledger';
@@ -55,6 +55,8 @@ async function ensureLedger(lab: Lab): Promise<void> {
     say(`west: starting ${VM}`);
     await west.virsh(['start', VM], { timeoutMs: 60_000 });
   }
+  // A recovery point from before the first record would have nothing to tell.
+  await waitForText(serialLog(west, VM), /LEDGER n=\d+/, { timeoutMs: PATIENCE_MS });
 }
 
 async function ensureProtection(lab: Lab): Promise<void> {
