@@ -122,7 +122,13 @@ export class FakeAgent {
     await this.client.report(this.report, AbortSignal.timeout(5000));
   }
 
-  /** Orders of another revision than the last ones. */
+  /** The orders as they are now. */
+  async now(): Promise<AgentOrders> {
+    this.orders = undefined;
+    return this.poll();
+  }
+
+  /** Orders of another revision than the last ones, which are waited for. */
   async poll(): Promise<AgentOrders> {
     const signal = AbortSignal.timeout(20_000);
     const orders = await this.client.agentOrders(this.orders?.revision, signal);
@@ -168,6 +174,13 @@ export class FakeServer {
     await this.client.report(this.report, AbortSignal.timeout(5000));
   }
 
+  /** The orders as they are now. */
+  async now(): Promise<ServerOrders> {
+    this.orders = undefined;
+    return this.poll();
+  }
+
+  /** Orders of another revision than the last ones, which are waited for. */
   async poll(): Promise<ServerOrders> {
     const signal = AbortSignal.timeout(20_000);
     const orders = await this.client.serverOrders(this.orders?.revision, signal);
