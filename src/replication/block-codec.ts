@@ -60,11 +60,12 @@ export function encodeGroup(request: GroupRequest): GroupChange {
   const digests = Uint8Array.from(request.known);
   const changed = new Uint8Array(GROUP_BLOCKS / 8);
   const zeroed: Run[] = [];
-  const data = new DataBlocks();
+  const data = new DataBlocks(request.bytes);
   let changedCount = 0;
   const digest = new Uint8Array(DIGEST_BYTES);
-  for (const { block, bytes } of blocksOf(request)) {
-    const isData = bytes !== undefined && writeBlockDigest(bytes, digest, 0);
+  for (const { block, at } of blocksOf(request)) {
+    const isData =
+      at !== undefined && writeBlockDigest(request.bytes.subarray(at, at + BLOCK_BYTES), digest, 0);
     if (!isData) digest.fill(0);
     const index = block - request.first;
     const known = digests.subarray(index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES);
@@ -72,7 +73,7 @@ export function encodeGroup(request: GroupRequest): GroupChange {
     known.set(digest);
     changed[index >> 3]! |= 1 << (index & 7);
     changedCount++;
-    if (isData) data.add(block, known, bytes);
+    if (isData) data.add({ block, digest: known, at });
     else extendRuns(zeroed, block);
   }
   const node = changedCount === 0 ? new Uint8Array(0) : parentDigest(digests);
@@ -86,8 +87,8 @@ export function extendRuns(runs: Run[], block: number, count = 1): void {
   else runs.push({ first: block, count });
 }
 
-/** The blocks of the request in ascending order; without bytes where they are known to be zero. */
-function* blocksOf(request: GroupRequest): Generator<{ block: number; bytes: Uint8Array | undefined }> {
+/** The blocks of the request in ascending order, with their place in `bytes` but where they are known to be zero. */
+function* blocksOf(request: GroupRequest): Generator<{ block: number; at: number | undefined }> {
   let at = 0;
   let nextZero = 0;
   for (const run of request.read) {
@@ -96,39 +97,67 @@ function* blocksOf(request: GroupRequest): Generator<{ block: number; bytes: Uin
       zero = request.zero[++nextZero];
     }
     for (let i = 0; i < run.count; i++, at += BLOCK_BYTES) {
-      yield { block: run.first + i, bytes: request.bytes.subarray(at, at + BLOCK_BYTES) };
+      yield { block: run.first + i, at };
     }
   }
   for (const zero of request.zero.slice(nextZero)) yield* zeroBlocks(zero);
 }
 
-function* zeroBlocks(run: Run): Generator<{ block: number; bytes: undefined }> {
-  for (let i = 0; i < run.count; i++) yield { block: run.first + i, bytes: undefined };
+function* zeroBlocks(run: Run): Generator<{ block: number; at: undefined }> {
+  for (let i = 0; i < run.count; i++) yield { block: run.first + i, at: undefined };
 }
+
+/** A changed block: its number, its digest, its place in the request's bytes. */
+type DataBlock = { block: number; digest: Uint8Array; at: number };
 
 /** Changed blocks on their way into segments. */
 class DataBlocks {
-  readonly #blocks: { block: number; digest: Uint8Array; bytes: Uint8Array }[] = [];
+  readonly #bytes: Uint8Array;
+  readonly #blocks: DataBlock[] = [];
 
-  add(block: number, digest: Uint8Array, bytes: Uint8Array): void {
-    this.#blocks.push({ block, digest, bytes });
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  add(block: DataBlock): void {
+    this.#blocks.push(block);
   }
 
   segments(disk: number): Uint8Array[] {
     const segments: Uint8Array[] = [];
+    const isCompressible = this.#blocks.length > 0 && this.#sampleShrinks();
     for (let at = 0; at < this.#blocks.length; at += SEGMENT_BLOCKS_MAX) {
       const part = this.#blocks.slice(at, at + SEGMENT_BLOCKS_MAX);
       const runs: Run[] = [];
       const digests = new Uint8Array(part.length * DIGEST_BYTES);
-      const raw = new Uint8Array(part.length * BLOCK_BYTES);
-      for (const [index, { block, digest, bytes }] of part.entries()) {
+      for (const [index, { block, digest }] of part.entries()) {
         extendRuns(runs, block);
         digests.set(digest, index * DIGEST_BYTES);
-        raw.set(bytes, index * BLOCK_BYTES);
       }
-      segments.push(encodeSegment({ kind: 'data', disk, runs, digests, ...compress(raw) }));
+      const bytes = this.#together(part);
+      const packed = isCompressible ? compress(bytes) : { encoding: 'raw' as const, payload: bytes };
+      segments.push(encodeSegment({ kind: 'data', disk, runs, digests, ...packed }));
     }
     return segments;
+  }
+
+  /** One block from the middle tells random data from the rest: to make a compressor costs more than to hash. */
+  #sampleShrinks(): boolean {
+    const { at } = this.#blocks[this.#blocks.length >> 1]!;
+    const sample = this.#bytes.subarray(at, at + BLOCK_BYTES);
+    return zstdCompressSync(sample, ZSTD).length <= sample.length * WORTHWHILE;
+  }
+
+  /** The blocks' bytes one after another: without a copy where they lie so already, as in every first copy. */
+  #together(part: readonly DataBlock[]): Uint8Array {
+    const first = part[0]!.at;
+    const length = part.length * BLOCK_BYTES;
+    if (part.at(-1)!.at === first + length - BLOCK_BYTES) return this.#bytes.subarray(first, first + length);
+    const together = new Uint8Array(length);
+    for (const [index, { at }] of part.entries()) {
+      together.set(this.#bytes.subarray(at, at + BLOCK_BYTES), index * BLOCK_BYTES);
+    }
+    return together;
   }
 }
 
@@ -136,13 +165,7 @@ const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 /** A sample that does not shrink below this part of itself says that the rest will not either. */
 const WORTHWHILE = 0.9;
 
-/** Compresses; random data is recognised by a block from the middle and left as it is. */
-export function compress(raw: Uint8Array): { encoding: Encoding; payload: Uint8Array } {
-  const middle = Math.floor(raw.length / BLOCK_BYTES / 2) * BLOCK_BYTES;
-  const sample = raw.subarray(middle, middle + BLOCK_BYTES);
-  if (zstdCompressSync(sample, ZSTD).length > sample.length * WORTHWHILE) {
-    return { encoding: 'raw', payload: raw };
-  }
-  const payload = raw.length === sample.length ? zstdCompressSync(sample, ZSTD) : zstdCompressSync(raw, ZSTD);
+function compress(raw: Uint8Array): { encoding: Encoding; payload: Uint8Array } {
+  const payload = zstdCompressSync(raw, ZSTD);
   return payload.length < raw.length ? { encoding: 'zstd', payload } : { encoding: 'raw', payload: raw };
 }

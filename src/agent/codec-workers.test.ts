@@ -1,0 +1,23 @@
+/** The codec on threads gives what it gives on the caller's, from shared memory, whatever compresses. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { encodeGroup, type GroupRequest } from '#/replication/block-codec.ts';
+import { GROUP_BLOCKS, GROUP_BYTES } from '#/replication/limits.ts';
+import { CodecWorkers } from './codec-workers.ts';
+
+test('groups encoded on threads are those encoded here', async () => {
+  await using codec = new CodecWorkers({ threads: 2, queueMax: 8 });
+  const requests: GroupRequest[] = [0, 1, 2].map((disk) => {
+    const bytes = codec.allocate(GROUP_BYTES);
+    if (disk > 0) bytes.fill(7);
+    if (disk < 2) bytes.set(randomBytes(GROUP_BYTES / 2));
+    const known = new Uint8Array(GROUP_BLOCKS * 16);
+    return { disk, first: 0, known, read: [{ first: 0, count: GROUP_BLOCKS }], bytes, zero: [] };
+  });
+  const changes = await Promise.all(requests.map((request) => codec.encode(request)));
+  for (const [index, request] of requests.entries()) {
+    const expected = encodeGroup(request);
+    assert.deepEqual(changes[index], expected);
+  }
+});

@@ -1,0 +1,78 @@
+/** Groups through the codec: what differs and nothing else, in segments that decode to the very blocks. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { digestBlocks } from '#/disk/digest.ts';
+import { parentDigest } from '#/disk/digest-tree.ts';
+import { BLOCK_BYTES } from '#/disk/disk.ts';
+import { chance, integerBelow, SeededRandom } from '#/lib/random.ts';
+import { blocksIn, decodeSegment, segmentPayload, type Run } from '#/wire/segment.ts';
+import { encodeGroup, extendRuns } from './block-codec.ts';
+import { setBits } from './pending-file.ts';
+
+const FIRST = 512;
+const BLOCKS = 256;
+
+test('any group decodes to what it was: changed blocks as data or zeroes, unchanged ones not at all', () => {
+  const seed = Date.now() % 1_000_000;
+  console.log(`seed ${seed}`);
+  for (let round = 0; round < 40; round++) check(new SeededRandom(seed + round), `seed ${seed + round}`);
+});
+
+function check(random: SeededRandom, what: string): void {
+  const older = new Uint8Array(BLOCKS * BLOCK_BYTES);
+  for (let block = 0; block < BLOCKS; block++) if (chance(random, 0.6)) fill(random, older, block);
+  const newer = Uint8Array.from(older);
+  const read: Run[] = [];
+  const zero: Run[] = [];
+  for (let block = 0; block < BLOCKS; block++) {
+    if (chance(random, 0.3)) continue;
+    if (chance(random, 0.3)) newer.fill(0, block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
+    else if (chance(random, 0.5)) fill(random, newer, block);
+    const isZero = newer.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES).every((byte) => byte === 0);
+    extendRuns(isZero && chance(random, 0.5) ? zero : read, FIRST + block);
+  }
+  const bytes = Buffer.concat(
+    read.map(({ first, count }) =>
+      newer.subarray((first - FIRST) * BLOCK_BYTES, (first - FIRST + count) * BLOCK_BYTES),
+    ),
+  );
+  const change = encodeGroup({ disk: 3, first: FIRST, known: digestBlocks(older), read, bytes, zero });
+  const result = Uint8Array.from(older);
+  let count = 0;
+  for (const encoded of change.segments) {
+    const segment = decodeSegment(encoded, (disk) => (disk === 3 ? FIRST + BLOCKS : undefined));
+    assert(segment.kind === 'data');
+    apply(result, segment.runs, segmentPayload(segment));
+    count += blocksIn(segment.runs);
+  }
+  apply(result, change.zeroed, undefined);
+  count += blocksIn(change.zeroed);
+  assert.equal(Buffer.compare(result, newer), 0, what);
+  assert.equal(change.changedCount, count, what);
+  assert.equal([...setBits(change.changed)].length, count, what);
+  assert.deepEqual(change.digests, digestBlocks(newer), what);
+  if (count > 0) assert.deepEqual(change.node, parentDigest(change.digests), what);
+  const differing = [...Array(BLOCKS).keys()].filter((block) => {
+    const [from, to] = [block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES];
+    return Buffer.compare(older.subarray(from, to), newer.subarray(from, to)) !== 0;
+  });
+  assert.deepEqual([...setBits(change.changed)], differing, what);
+}
+
+/** Random bytes, or the same byte throughout, which compresses. */
+function fill(random: SeededRandom, target: Uint8Array, block: number): void {
+  const at = block * BLOCK_BYTES;
+  target.fill(1 + integerBelow(random, 255), at, at + BLOCK_BYTES);
+  if (chance(random, 0.5)) target.set(random.bytes(BLOCK_BYTES), at);
+}
+
+function apply(target: Uint8Array, runs: readonly Run[], payload: Uint8Array | undefined): void {
+  let from = 0;
+  for (const { first, count } of runs) {
+    const at = (first - FIRST) * BLOCK_BYTES;
+    const length = count * BLOCK_BYTES;
+    if (payload === undefined) target.fill(0, at, at + length);
+    else target.set(payload.subarray(from, from + length), at);
+    from += length;
+  }
+}
