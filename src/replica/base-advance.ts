@@ -15,7 +15,7 @@ import type { Locations, Nodes, ZeroRuns } from './delta-format.ts';
 import { nodeOf } from './disk-tree.ts';
 import { openIfThere } from './files.ts';
 import { NODE_BLOCKS } from './limits.ts';
-import { basePath, createBase, type StorePlace } from './store-place.ts';
+import { BASE_FILES, basePath, createBase, type StorePlace } from './store-place.ts';
 import { WriteQueue } from './write-queue.ts';
 
 /** Pages that are held in memory at a time: 4 MiB. */
@@ -51,7 +51,7 @@ export async function advanceBase(
 
 async function ensureBase(place: StorePlace, diskId: number): Promise<void> {
   const tree = await openIfThere(place.files, basePath(place.directory, diskId, 'base.tree'), 'read');
-  if (tree === undefined) await createBase(place, diskId);
+  if (tree === undefined) await createBase(place, diskId, BASE_FILES);
   else await tree[Symbol.asyncDispose]();
 }
 

@@ -13,7 +13,7 @@ import { writeNodes, writePages } from './base-arrays.ts';
 import type { DiskState } from './disk-state.ts';
 import { nodeOf } from './disk-tree.ts';
 import { FirstCopyMarks, groupOf } from './first-copy-marks.ts';
-import { BARRIER_BYTES, NODE_BLOCKS, PAGE_BYTES } from './limits.ts';
+import { NODE_BLOCKS, PAGE_BYTES } from './limits.ts';
 import { basePath } from './store-place.ts';
 import { WriteQueue } from './write-queue.ts';
 
@@ -31,19 +31,22 @@ export class BaseWriter implements AsyncDisposable {
   #barrier: Promise<void> = Promise.resolve();
   /** Marked groups that a running write relies on. */
   readonly #busyGroups = new Set<number>();
+  /** Bytes between two barriers. */
+  readonly #barrierBytes: number;
   #bytes = 0;
 
-  static async open(state: DiskState): Promise<BaseWriter> {
+  static async open(state: DiskState, barrierBytes: number): Promise<BaseWriter> {
     const { files, directory } = state.place;
     const { id } = state.disk;
     const base = await files.open(basePath(directory, id, 'base'), 'read-write');
     const digests = await files.open(basePath(directory, id, 'base.digests'), 'read-write');
     const tree = await files.open(basePath(directory, id, 'base.tree'), 'read-write');
-    const marks = await files.open(basePath(directory, id, 'base.marks'), 'create');
-    return new BaseWriter(state, { base, digests, tree, marks });
+    const marks = await files.open(basePath(directory, id, 'base.marks'), 'read-write');
+    return new BaseWriter(state, { base, digests, tree, marks }, barrierBytes);
   }
 
-  private constructor(state: DiskState, files: Files) {
+  private constructor(state: DiskState, files: Files, barrierBytes: number) {
+    this.#barrierBytes = barrierBytes;
     this.#state = state;
     this.#files = files;
     this.#queue = new WriteQueue(files.base);
@@ -67,7 +70,7 @@ export class BaseWriter implements AsyncDisposable {
         at += piece.count;
       }
     }
-    if (this.#bytes >= BARRIER_BYTES) await this.startBarrier();
+    if (this.#bytes >= this.#barrierBytes) await this.startBarrier();
   }
 
   /** Makes durable what was written up to now, beside what follows. Waits for the barrier before this one. */

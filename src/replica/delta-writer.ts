@@ -21,7 +21,7 @@ import {
   type Nodes,
 } from './delta-format.ts';
 import { nodeOf } from './disk-tree.ts';
-import { DELTA_BLOCKS_MAX, DELTA_ZERO_RUNS_MAX, NODE_BLOCKS, PAGE_BYTES } from './limits.ts';
+import { DELTA_ZERO_RUNS_MAX, NODE_BLOCKS, PAGE_BYTES } from './limits.ts';
 import { readSegmentAt } from './segment-scan.ts';
 import { AppendQueue } from './write-queue.ts';
 
@@ -82,11 +82,15 @@ export class DeltaWriter implements AsyncDisposable {
     return this.#segmentCount;
   }
 
-  /** Whether the file has as many blocks or runs as one may have. */
-  get isFull(): boolean {
-    return this.#changes.some(
-      (each) => each.blockCount >= DELTA_BLOCKS_MAX || each.zeroRunCount >= DELTA_ZERO_RUNS_MAX,
-    );
+  /** Whether the file has as many blocks, or runs of zeroes, as one may have. */
+  isFull(blocksMax: number): boolean {
+    let blocks = 0;
+    let zeroRuns = 0;
+    for (const each of this.#changes) {
+      blocks += each.blockCount;
+      zeroRuns += each.zeroRunCount;
+    }
+    return blocks >= blocksMax || zeroRuns >= DELTA_ZERO_RUNS_MAX;
   }
 
   /** Appends a segment that was checked; `segment` is `bytes`, decoded. */

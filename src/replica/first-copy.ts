@@ -30,7 +30,7 @@ export class FirstCopy implements AsyncDisposable {
   static async begin(core: ReplicaCore, intent: PointIntent): Promise<FirstCopy> {
     const writers: BaseWriter[] = [];
     try {
-      for (const disk of core.disks) writers.push(await BaseWriter.open(disk));
+      for (const disk of core.disks) writers.push(await BaseWriter.open(disk, core.limits.barrierBytes));
     } catch (error) {
       for (const writer of writers) await writer[Symbol.asyncDispose]();
       throw error;

@@ -88,7 +88,7 @@ export class IncomingPoint implements AsyncDisposable {
       const next = await openIfThere(files, this.#path(part + 1), 'read');
       if (next === undefined) return;
       await next[Symbol.asyncDispose]();
-      if (!this.#writer.isFull) return;
+      if (!this.#writer.isFull(this.#core.limits.deltaBlocksMax)) return;
       await this.#finishPart();
     }
   }
@@ -169,7 +169,7 @@ export class IncomingPoint implements AsyncDisposable {
       await checkSpace(this.#core);
     }
     try {
-      if (this.#writer?.isFull === true) await this.#finishPart();
+      if (this.#writer?.isFull(this.#core.limits.deltaBlocksMax) === true) await this.#finishPart();
       this.#writer ??= await this.#newWriter();
       await this.#writer.write(bytes, segment);
     } catch (error) {

@@ -5,7 +5,7 @@ export const NODE_BLOCKS = 256;
 export const PAGE_BYTES = 4096;
 
 /** Data blocks of one delta file: 4 GiB; its tables then take 16 MiB of memory while they are written or read. */
-export const DELTA_BLOCKS_MAX = 1024 * 1024;
+export const DELTA_BLOCKS_MAX: number = 1024 * 1024;
 /** Runs of zero blocks of one delta file; each takes 24 bytes of memory. */
 export const DELTA_ZERO_RUNS_MAX = 512 * 1024;
 /** Delta files a replica may have: slots are 16-bit numbers. An hour of a point each second and a day of hours fit. */
@@ -50,3 +50,18 @@ export const POINTS_MAX = 16_384;
 
 export const SUPERBLOCK_BYTES_MAX: number = 64 * 1024;
 export const PROBLEMS_MAX = 100;
+
+/** What a test may make smaller, to see what else takes gigabytes. */
+export type StoreLimits = {
+  reserveBytes: number;
+  barrierBytes: number;
+  deltaBlocksMax: number;
+  logBytesMin: number;
+};
+
+export const STORE_LIMITS: StoreLimits = {
+  reserveBytes: RESERVE_BYTES,
+  barrierBytes: BARRIER_BYTES,
+  deltaBlocksMax: DELTA_BLOCKS_MAX,
+  logBytesMin: LOG_BYTES_MIN,
+};

@@ -10,7 +10,7 @@ import { DiskState } from './disk-state.ts';
 import { listIfThere, openIfThere, pathIn, readWhole, removeIfThere, writeFileDurably } from './files.ts';
 import { recoverFirstCopy } from './first-copy-recovery.ts';
 import { HandlePool } from './handle-pool.ts';
-import { OPEN_DELTAS_MAX, RESERVE_BYTES, SUPERBLOCK_BYTES_MAX } from './limits.ts';
+import { OPEN_DELTAS_MAX, STORE_LIMITS, SUPERBLOCK_BYTES_MAX, type StoreLimits } from './limits.ts';
 import type { DiskEntry } from './log-record.ts';
 import { pointAt, type LogState } from './log-state.ts';
 import { PointLog } from './point-log.ts';
@@ -24,8 +24,7 @@ export type ReplicaOptions = {
   clock: Clock;
   /** The replica's directory below the root of `files`; its root when left out. */
   directory?: string;
-  /** Free space that is left to compaction; RESERVE_BYTES when left out. */
-  reserveBytes?: number;
+  limits?: Partial<StoreLimits>;
 };
 
 const SUPERBLOCK = 'superblock';
@@ -62,9 +61,10 @@ export async function readIdentity(files: FileSystem, directory: string): Promis
 
 /** Opens for reading and writing. The caller holds the directory's lock. */
 export async function openCore(options: ReplicaOptions, identity: ReplicaIdentity): Promise<ReplicaCore> {
-  const { files, clock, directory = '', reserveBytes = RESERVE_BYTES } = options;
+  const { files, clock, directory = '' } = options;
+  const limits = { ...STORE_LIMITS, ...options.limits };
   const tag = replicaTag(identity.replicaId);
-  const log = await PointLog.open({ files, directory, tag });
+  const log = await PointLog.open({ files, directory, tag }, limits.logBytesMin);
   const pool = new HandlePool(files, 'read-write', OPEN_DELTAS_MAX);
   const place: StorePlace = { files, directory, tag, pool };
   try {
@@ -81,7 +81,7 @@ export async function openCore(options: ReplicaOptions, identity: ReplicaIdentit
       place,
       clock,
       log,
-      reserveBytes,
+      limits,
       deltas,
       disks,
       expectedAttachments: new Set(),

@@ -8,7 +8,7 @@
 import type { File, FileSystem } from '#/disk/file-system.ts';
 import { Failure } from '#/lib/failure.ts';
 import { pathIn, readWhole, removeIfThere, writeFileDurably } from './files.ts';
-import { LOG_BYTES_MIN, LOG_GROWTH } from './limits.ts';
+import { LOG_GROWTH } from './limits.ts';
 import {
   decodeLog,
   decodeLogHeader,
@@ -28,6 +28,8 @@ export type LogPlace = { files: FileSystem; directory: string; tag: Uint8Array }
 
 export class PointLog implements AsyncDisposable {
   readonly #place: LogPlace;
+  /** A shorter log is not worth writing anew. */
+  readonly #bytesMin: number;
   #file: File;
   #state: LogState;
   #generation: number;
@@ -45,19 +47,24 @@ export class PointLog implements AsyncDisposable {
   }
 
   /** Opens for appending. What it finds is made durable first: a program killed before us may not have synced it. */
-  static async open(place: LogPlace): Promise<PointLog> {
+  static async open(place: LogPlace, bytesMin: number): Promise<PointLog> {
     const file = await place.files.open(pathIn(place.directory, NAME), 'read-write');
     try {
       await file.datasync();
       const content = decodeLog(await readWhole(file, LOG_BYTES_MAX), place.tag);
-      return new PointLog(place, file, content);
+      return new PointLog(place, file, { content, bytesMin });
     } catch (error) {
       await file[Symbol.asyncDispose]();
       throw error;
     }
   }
 
-  private constructor(place: LogPlace, file: File, content: LogContent) {
+  private constructor(
+    place: LogPlace,
+    file: File,
+    { content, bytesMin }: { content: LogContent; bytesMin: number },
+  ) {
+    this.#bytesMin = bytesMin;
     this.#place = place;
     this.#file = file;
     this.#state = content.records.reduce(applyRecord, EMPTY_STATE);
@@ -106,7 +113,7 @@ export class PointLog implements AsyncDisposable {
     this.#end += bytes.length;
     this.#count++;
     this.#state = state;
-    if (this.#end > Math.max(LOG_BYTES_MIN, this.#summaryBytes * LOG_GROWTH)) {
+    if (this.#end > Math.max(this.#bytesMin, this.#summaryBytes * LOG_GROWTH)) {
       // The record is durable already: a log that cannot be shortened now is shortened with a later record.
       await this.#rewrite().catch(() => undefined);
     }

@@ -20,7 +20,7 @@ import { pointAt } from './log-state.ts';
 import { recoveryPoint } from './recovery-points.ts';
 import type { CommitRequest, PointIntent, PointWriter, RecoveryPoint } from './replica.ts';
 import { assignIds, checkSpace, type ReplicaCore } from './replica-core.ts';
-import { basePath, createBase } from './store-place.ts';
+import { basePath, createBase, FIRST_COPY_FILES } from './store-place.ts';
 
 export class Receiving implements AsyncDisposable {
   readonly #core: ReplicaCore;
@@ -112,7 +112,7 @@ export class Receiving implements AsyncDisposable {
     if (JSON.stringify(disks) !== JSON.stringify(known)) {
       for (const disk of disks) {
         const before = known.find(({ id }) => id === disk.id);
-        if (before === undefined) await createBase(place, disk.id);
+        if (before === undefined) await createBase(place, disk.id, FIRST_COPY_FILES);
         else if (before.bytes !== disk.bytes) await this.#markEdge(before, disk);
       }
       await log.append({ kind: 'first_copy', disks });
@@ -160,7 +160,7 @@ export class Receiving implements AsyncDisposable {
   /** A disk of a first copy was resized: the digest of the node where it ended covers another count of blocks. */
   async #markEdge(before: DiskEntry, now: DiskEntry): Promise<void> {
     const { files, directory } = this.#core.place;
-    await using marks = await files.open(basePath(directory, before.id, 'base.marks'), 'create');
+    await using marks = await files.open(basePath(directory, before.id, 'base.marks'), 'read-write');
     const edge = Math.min(blockCount(before.bytes), blockCount(now.bytes));
     await markDurably(marks, Math.floor((edge - 1) / NODE_BLOCKS));
   }

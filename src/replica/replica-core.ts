@@ -4,6 +4,7 @@ import type { Clock } from '#/lib/clock.ts';
 import type { DiskSpec } from '#/wire/messages.ts';
 import type { DeltaFile } from './delta-file.ts';
 import type { DiskState } from './disk-state.ts';
+import type { StoreLimits } from './limits.ts';
 import type { DiskEntry } from './log-record.ts';
 import type { PointLog } from './point-log.ts';
 import type { StorePlace } from './store-place.ts';
@@ -12,8 +13,7 @@ export type ReplicaCore = {
   readonly place: StorePlace;
   readonly clock: Clock;
   readonly log: PointLog;
-  /** Space that is left to compaction. */
-  readonly reserveBytes: number;
+  readonly limits: StoreLimits;
   /** By number, in order. */
   readonly deltas: Map<number, DeltaFile>;
   /** The disks of the newest point, or of the first copy, in its order. */
@@ -25,7 +25,7 @@ export type ReplicaCore = {
 };
 
 /** Refuses to take in more when only compaction may still write. */
-export async function checkSpace({ place, reserveBytes }: ReplicaCore): Promise<void> {
+export async function checkSpace({ place, limits: { reserveBytes } }: ReplicaCore): Promise<void> {
   const free = await place.files.freeBytes();
   if (free >= reserveBytes) return;
   throw new Failure(

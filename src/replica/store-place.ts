@@ -21,11 +21,19 @@ export function basePath(directory: string, diskId: number, name: BaseFile): str
   return pathIn(diskDirectory(directory, diskId), name);
 }
 
+/** The files of a disk; marks only while a first copy is being made. */
+export const BASE_FILES: readonly BaseFile[] = ['base', 'base.digests', 'base.tree'];
+export const FIRST_COPY_FILES: readonly BaseFile[] = [...BASE_FILES, 'base.marks'];
+
 /** Makes the directory and files of a disk of zeroes, durably. What is there already stays. */
-export async function createBase({ files, directory }: StorePlace, diskId: number): Promise<void> {
+export async function createBase(
+  { files, directory }: StorePlace,
+  diskId: number,
+  names: readonly BaseFile[],
+): Promise<void> {
   const own = diskDirectory(directory, diskId);
   await files.makeDirectory(own);
-  for (const name of ['base', 'base.digests', 'base.tree'] as const) {
+  for (const name of names) {
     await using _ = await files.open(pathIn(own, name), 'create');
   }
   await files.syncDirectory(own);
