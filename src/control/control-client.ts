@@ -24,7 +24,7 @@ const REPORT_GATHER_MS = 1_000;
 const RENEWAL_CHECK_MS = 60_000;
 
 export type ControlOptions<Orders extends { revision: number }> = {
-  client: ManagerClient;
+  client: Pick<ManagerClient, 'membership' | 'renew'>;
   /** Orders as they must be, on disk and from the manager. */
   schema: TSchema;
   poll: (after: number | undefined, signal: AbortSignal) => Promise<Orders | undefined>;

@@ -1,19 +1,21 @@
 /**
- * A queue between one who puts and one who takes, bounded by count and by bytes.
+ * A queue between those who put and those who take, bounded by count and by bytes.
  *
- * Invariant: it never holds more than its bounds, but that a single item which alone is longer fits an empty queue.
+ * Invariants: it never holds more than its bounds, but that a single item which alone is longer fits an empty queue;
+ * who waits to put is served in the order of asking, as soon as there is room.
  */
 import assert from 'node:assert/strict';
 
 export type QueueBounds<T> = { countMax: number; bytesMax?: number; bytesOf?: (item: T) => number };
 
-type Waiter = { wake: () => void };
+type Putter<T> = { item: T; resolve: () => void; reject: (error: unknown) => void };
+type Taker = { wake: () => void };
 
 export class BoundedQueue<T> {
   readonly #bounds: QueueBounds<T>;
   readonly #items: T[] = [];
-  readonly #takers: Waiter[] = [];
-  readonly #putters: Waiter[] = [];
+  readonly #takers: Taker[] = [];
+  readonly #putters: Putter<T>[] = [];
   #first = 0;
   #bytes = 0;
   #isEnded = false;
@@ -32,22 +34,37 @@ export class BoundedQueue<T> {
     return this.#bytes;
   }
 
-  /** Puts the item when there is room; false when there is none, or nobody takes any more. */
+  /** Puts the item when there is room and nobody waits for it; false otherwise, and when nobody takes any more. */
   tryPut(item: T): boolean {
-    if (this.#isEnded || this.#failure !== undefined || !this.#hasRoom(item)) return false;
-    this.#items.push(item);
-    this.#bytes += this.#bytesOf(item);
-    this.#takers.shift()?.wake();
+    if (this.#isEnded || this.#failure !== undefined) return false;
+    if (this.#putters.length > 0 || !this.#hasRoom(item)) return false;
+    this.#push(item);
     return true;
   }
 
   /** Waits for room. Rejects with the queue's failure, or with the signal's reason. */
-  async put(item: T, signal?: AbortSignal): Promise<void> {
-    while (!this.tryPut(item)) {
-      if (this.#failure !== undefined) throw this.#failure.error;
-      assert(!this.#isEnded, 'put into an ended queue');
-      await wait(this.#putters, signal);
-    }
+  put(item: T, signal?: AbortSignal): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure.error);
+    assert(!this.#isEnded, 'put into an ended queue');
+    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
+    if (this.tryPut(item)) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const settle =
+        <A extends unknown[]>(finish: (...args: A) => void) =>
+        (...args: A): void => {
+          signal?.removeEventListener('abort', abort);
+          finish(...args);
+        };
+      const putter: Putter<T> = { item, resolve: settle(resolve), reject: settle(reject) };
+      const abort = (): void => {
+        this.#putters.splice(this.#putters.indexOf(putter), 1);
+        putter.reject(signal?.reason);
+        // Whoever stood behind a long item may fit now.
+        this.#admit();
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#putters.push(putter);
+    });
   }
 
   /** The next item; undefined once the queue has ended and is empty. Rejects with the queue's failure. */
@@ -56,14 +73,15 @@ export class BoundedQueue<T> {
       if (this.#failure !== undefined) throw this.#failure.error;
       if (this.count > 0) return this.#shift();
       if (this.#isEnded) return undefined;
-      await wait(this.#takers, signal);
+      await this.#arrival(signal);
     }
   }
 
   /** Nothing more will be put; what is here can still be taken. */
   end(): void {
+    assert(this.#putters.length === 0, 'ended a queue that others wait to put into');
     this.#isEnded = true;
-    this.#wakeAll();
+    for (const taker of this.#takers.splice(0)) taker.wake();
   }
 
   /** Drops what is here; whoever puts or takes gets `error`. */
@@ -72,7 +90,14 @@ export class BoundedQueue<T> {
     this.#items.length = 0;
     this.#first = 0;
     this.#bytes = 0;
-    this.#wakeAll();
+    for (const putter of this.#putters.splice(0)) putter.reject(this.#failure.error);
+    for (const taker of this.#takers.splice(0)) taker.wake();
+  }
+
+  #push(item: T): void {
+    this.#items.push(item);
+    this.#bytes += this.#bytesOf(item);
+    this.#takers.shift()?.wake();
   }
 
   #shift(): T {
@@ -83,8 +108,16 @@ export class BoundedQueue<T> {
       this.#first = 0;
     }
     this.#bytes -= this.#bytesOf(item);
-    this.#putters.shift()?.wake();
+    this.#admit();
     return item;
+  }
+
+  #admit(): void {
+    while (this.#putters.length > 0 && this.#hasRoom(this.#putters[0]!.item)) {
+      const putter = this.#putters.shift()!;
+      this.#push(putter.item);
+      putter.resolve();
+    }
   }
 
   #hasRoom(item: T): boolean {
@@ -97,28 +130,21 @@ export class BoundedQueue<T> {
     return this.#bounds.bytesOf?.(item) ?? 0;
   }
 
-  #wakeAll(): void {
-    for (const waiter of [...this.#takers.splice(0), ...this.#putters.splice(0)]) waiter.wake();
+  #arrival(signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
+    return new Promise((resolve, reject) => {
+      const taker: Taker = {
+        wake: () => {
+          signal?.removeEventListener('abort', abort);
+          resolve();
+        },
+      };
+      const abort = (): void => {
+        this.#takers.splice(this.#takers.indexOf(taker), 1);
+        reject(signal?.reason as Error);
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#takers.push(taker);
+    });
   }
-}
-
-function wait(waiters: Waiter[], signal: AbortSignal | undefined): Promise<void> {
-  if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
-  return new Promise((resolve, reject) => {
-    const waiter: Waiter = {
-      wake: () => {
-        signal?.removeEventListener('abort', abort);
-        resolve();
-      },
-    };
-    const abort = (): void => {
-      const at = waiters.indexOf(waiter);
-      // A waiter that was woken already must go on: its wake-up would otherwise be lost to the others.
-      if (at < 0) return;
-      waiters.splice(at, 1);
-      reject(signal?.reason as Error);
-    };
-    signal?.addEventListener('abort', abort, { once: true });
-    waiters.push(waiter);
-  });
 }

@@ -47,13 +47,13 @@ function end(ends: Ends): MemoryTransport {
   let sending: Promise<void> = Promise.resolve();
   const sendPiece = async (before: Promise<void>, piece: Uint8Array): Promise<void> => {
     await before;
-    if (isOver) throw new Failure('unreachable', 'send: the transport was ended');
     await ends.out.put(piece);
   };
   return {
     peer: ends.peer,
     cut: ends.cut,
     send(parts) {
+      if (isOver) return Promise.reject(new Failure('unreachable', 'send: the transport was ended'));
       // The bytes are copied as a socket would, so that sender and receiver share no memory.
       const piece = Uint8Array.from(Buffer.concat(parts));
       const sent = sendPiece(sending, piece);
@@ -64,7 +64,8 @@ function end(ends: Ends): MemoryTransport {
     async [Symbol.asyncDispose]() {
       if (isOver) return;
       isOver = true;
-      ends.out.end();
+      // What waits for room has been sent and still leaves, unless the other end is gone.
+      void sending.then(() => ends.out.end());
       // Nobody reads any more: the other end's sender must not wait for room for ever.
       ends.in.fail(new Failure('unreachable', 'use memory transport: the other end was closed'));
     },
