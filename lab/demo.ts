@@ -106,9 +106,8 @@ async function closingWords(lab: Lab): Promise<string> {
   const status = await statusOf(lab, 'east');
   const age =
     status?.age_ms === null || status?.age_ms === undefined ? '?' : (status.age_ms / 1000).toFixed(1);
-  const lab_ = labDirectory() === DEFAULT_DIRECTORY ? '' : `ANTIPODE_LAB=${labDirectory()} `;
-  const type = (command: string, why: string): string =>
-    `  ${`${lab_}./antipode ${command}`.padEnd(52)} ${why}`;
+  const elsewhere = labDirectory() === DEFAULT_DIRECTORY ? [] : [`  export ANTIPODE_LAB=${labDirectory()}`];
+  const type = (command: string, why: string): string => `  ${`./antipode ${command}`.padEnd(42)} ${why}`;
   return [
     '',
     `${VM} runs at west. East holds recovery point ${status?.point?.sequence ?? '?'}, ${age} s old; the RPO is ${RPO_MS / 1000} s.`,
@@ -117,6 +116,7 @@ async function closingWords(lab: Lab): Promise<string> {
     'Each site has its own certificate authority, so the browser asks whether to trust it.',
     '',
     'What to type next:',
+    ...elsewhere,
     type('status --site east', 'how old the newest recovery point is'),
     type(`points ${VM} --site east`, 'every point that can be recovered'),
     type(`lab console ${VM} --follow`, 'what the guest says'),
