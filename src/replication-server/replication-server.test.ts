@@ -1,164 +1,19 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { hash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import type { ServerOrders, ServerTask } from '#/control/orders.ts';
+import type { ServerTask } from '#/control/orders.ts';
 import { nextLevel, rootFromLevel1 } from '#/disk/digest-tree.ts';
 import { hasCode } from '#/lib/failure.ts';
-import { systemClock } from '#/lib/system-clock.ts';
 import type { ReplicaSession } from '#/replication/link.ts';
-import { createAuthority } from '#/wire/certificate-fixture.ts';
-import { openSession } from '#/wire/client-session.ts';
 import { encodeSegment } from '#/wire/segment.ts';
-import { connect } from '#/wire/tls-client.ts';
-import type { PeerIdentity } from '#/wire/transport.ts';
+import { DISK, RealServer, replicaOrder } from './real-server-fixture.ts';
 
 const run = promisify(execFile);
 const BLOCK = 4096;
-const BLOCKS = 512;
-const DISK = { key: 'vda', bytes: BLOCKS * BLOCK };
-const VM = { uuid: '11111111-2222-4333-8444-555555555555', name: 'ledger' };
-const SERVER: PeerIdentity = { siteId: 'east', role: 'replication-server', id: 'server-1' };
-const west = await createAuthority('west');
-const east = await createAuthority('east');
-const TRUST = [west, east].map(({ siteId, caPem }) => ({
-  site_id: siteId,
-  site_name: siteId,
-  ca_pem: caPem,
-}));
-
-/** A server of its own process, whose manager is away: it goes on by what is on its disk. */
-class RealServer {
-  readonly directory: string;
-  port = 0;
-  #child: ChildProcess | undefined;
-  readonly lines: Record<string, unknown>[] = [];
-
-  constructor(directory: string) {
-    this.directory = directory;
-  }
-
-  static async prepare(orders: Partial<ServerOrders>): Promise<RealServer> {
-    const server = new RealServer(await mkdtemp(join(tmpdir(), 'antipode-server-')));
-    const data = join(server.directory, 'data');
-    await mkdir(data);
-    const own = await east.issueFor(SERVER);
-    const membership = {
-      id: SERVER.id,
-      site_id: 'east',
-      certificate_pem: own.certificatePem,
-      private_key_pem: own.privateKeyPem,
-      ca_pem: east.caPem,
-      trust: TRUST,
-    };
-    await writeFile(join(data, 'membership.json'), JSON.stringify(membership));
-    await server.order(orders);
-    const config = {
-      data_directory: data,
-      store_directory: join(server.directory, 'store'),
-      run_directory: join(server.directory, 'run'),
-      listen: { host: '127.0.0.1', port: 0 },
-      advertised_host: '127.0.0.1',
-      manager_url: `https://127.0.0.1:${await unusedPort()}`,
-    };
-    await writeFile(join(server.directory, 'config.json'), JSON.stringify(config));
-    return server;
-  }
-
-  async order(orders: Partial<ServerOrders>): Promise<void> {
-    const whole: ServerOrders = {
-      revision: 1,
-      site_id: 'east',
-      trust: TRUST,
-      replicas: [replicaOrder()],
-      tasks: [],
-      ...orders,
-    };
-    await writeFile(join(this.directory, 'data', 'orders.json'), JSON.stringify(whole));
-  }
-
-  async start(): Promise<void> {
-    this.lines.length = 0;
-    const main = join(import.meta.dirname, 'main.ts');
-    const child = spawn(process.execPath, [main, '--config', join(this.directory, 'config.json')], {
-      stdio: ['ignore', 'inherit', 'pipe'],
-    });
-    this.#child = child;
-    createInterface({ input: child.stderr }).on('line', (line) => {
-      this.lines.push(JSON.parse(line) as Record<string, unknown>);
-      child.emit('said');
-    });
-    const listening = await this.said('server.listening');
-    this.port = listening['port'] as number;
-  }
-
-  /** Waits for a line of the log. */
-  async said(event: string): Promise<Record<string, unknown>> {
-    const child = this.#child!;
-    for (;;) {
-      const at = this.lines.findIndex((line) => line['event'] === event);
-      if (at >= 0) return this.lines.splice(at, 1)[0]!;
-      if (child.exitCode !== null) assert.fail(`no ${event}: ${JSON.stringify(this.lines)}`);
-      await Promise.race([once(child, 'said'), once(child, 'exit')]);
-    }
-  }
-
-  async stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null> {
-    const child = this.#child!;
-    if (child.exitCode === null && child.signalCode === null) {
-      const exited = once(child, 'close');
-      child.kill(signal);
-      await exited;
-    }
-    return child.exitCode;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child !== undefined) await this.stop('SIGKILL');
-    await rm(this.directory, { recursive: true, force: true });
-  }
-
-  async open(options: { agent?: string; site?: 'west' | 'east'; epoch?: number } = {}) {
-    const authority = options.site === 'east' ? east : west;
-    const siteId = options.site ?? 'west';
-    const credentials = await authority.issueFor({ siteId, role: 'agent', id: options.agent ?? 'agent-1' });
-    const transport = await connect({
-      host: '127.0.0.1',
-      port: this.port,
-      peer: SERVER,
-      authorityPem: east.caPem,
-      credentials,
-    });
-    const open = { replicaId: 'replica-1', vm: VM, epoch: options.epoch ?? 1, disks: [DISK] };
-    return await openSession(transport, open, { clock: systemClock });
-  }
-}
-
-function replicaOrder(epoch = 1): ServerOrders['replicas'][number] {
-  return {
-    replica_id: 'replica-1',
-    vm_uuid: VM.uuid,
-    vm_name: VM.name,
-    source_site_id: 'west',
-    epoch,
-    retention: { keep_all_ms: 3_600_000, tiers: [{ every_ms: 3_600_000, for_ms: 86_400_000 }] },
-  };
-}
-
-async function unusedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  return port;
-}
 
 /** The source's disk, with what it says about itself. */
 class SourceDisk {
