@@ -30,13 +30,14 @@ export async function endStaleJob(domain: Domain, runDirectory: string, clock: C
 
 /** Ends our job, waits until it is gone, and lets a guest go on that its scratch had paused (I3). */
 export async function endJob(domain: Domain, clock: Clock): Promise<void> {
+  try {
+    await domain.backup.end();
+  } catch (error) {
+    // There is none, or the domain does not run.
+    if (!hasLibvirtCode(error, LibvirtCode.operationInvalid)) throw error;
+  }
   const deadline = clock.monotonicMs() + JOB_END_MS;
   while ((await runningBackup(domain)) !== undefined) {
-    try {
-      await domain.backup.end();
-    } catch (error) {
-      if (!hasLibvirtCode(error, LibvirtCode.operationInvalid)) throw error;
-    }
     if (clock.monotonicMs() > deadline) {
       throw new Failure('timeout', `end the backup of VM ${domain.name}: it is still under way`);
     }

@@ -99,12 +99,18 @@ class Cycle {
     try {
       await point.prepare();
       resumes = await this.#sendUntilAcknowledged(point);
-      await record.applyPending();
     } catch (error) {
       await this.#giveUp(point, error);
       throw error;
     }
-    const leftBehind = await tidied(moment);
+    // Either may be first, for the journal that is redone knows the new tracking.
+    const [applied, tidy] = await Promise.allSettled([record.applyPending(), tidied(moment)]);
+    if (applied.status === 'rejected') {
+      if (hasCode(applied.reason, 'storage_corrupt')) await record.doubt();
+      throw applied.reason;
+    }
+    if (tidy.status === 'rejected') throw tidy.reason;
+    const leftBehind = tidy.value;
     return {
       point: point.ref,
       momentMs: moment.momentMs,
@@ -112,7 +118,7 @@ class Cycle {
       durationMs: clock.monotonicMs() - this.#startedAt,
       readBytes: point.counts.readBytes,
       changedBytes: point.counts.changedBytes,
-      wireBytes: this.#closedWireBytes + session.wireBytes(),
+      wireBytes: this.#closedWireBytes + (this.#session?.wireBytes() ?? 0),
       isFirstCopy: point.isFirstCopy,
       isComparing: point.isComparing,
       consistency: moment.consistency,

@@ -46,32 +46,30 @@ export type PendingEntry = {
 
 /** Appends entries; `finish` makes the journal complete and durable. */
 export class PendingWriter implements AsyncDisposable {
-  readonly #fs: FileSystem;
   readonly #file: File;
-  readonly #directory: string;
   readonly #buffer = new Uint8Array(BUFFER_BYTES);
   #buffered = 0;
   #offset: number = HEAD_BYTES;
 
-  static async create(fs: FileSystem, directory: string): Promise<PendingWriter> {
+  /** `isNamed`: the file's name is durable already. */
+  static async create(fs: FileSystem, directory: string, isNamed: boolean): Promise<PendingWriter> {
     const file = await fs.open(pathIn(directory), 'create');
     try {
+      if (!isNamed) await fs.syncDirectory(directory);
       await file.truncate(0);
       const head = new Uint8Array(HEAD_BYTES);
       const view = new DataView(head.buffer);
       view.setUint32(0, MAGIC);
       view.setUint16(4, VERSION);
       await file.write(0, head);
-      return new PendingWriter(fs, directory, file);
+      return new PendingWriter(file);
     } catch (error) {
       await file[Symbol.asyncDispose]();
       throw error;
     }
   }
 
-  private constructor(fs: FileSystem, directory: string, file: File) {
-    this.#fs = fs;
-    this.#directory = directory;
+  private constructor(file: File) {
     this.#file = file;
   }
 
@@ -108,7 +106,6 @@ export class PendingWriter implements AsyncDisposable {
     view.setUint32(12, crc32(trailer.subarray(0, 12)));
     await this.#file.write(this.#offset, end);
     await this.#file.datasync();
-    await this.#fs.syncDirectory(this.#directory);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -171,9 +168,13 @@ export class PendingReader implements AsyncDisposable {
   }
 }
 
-export async function removePending(fs: FileSystem, directory: string): Promise<void> {
+/** Makes the journal one that was never finished. The file stays, so that its name need not be synced again. */
+export async function clearPending(fs: FileSystem, directory: string): Promise<void> {
   if (!(await fs.list(directory)).includes(NAME)) return;
-  await fs.remove(pathIn(directory));
+  await using file = await fs.open(pathIn(directory), 'read-write');
+  if ((await file.bytes()) === 0) return;
+  await file.truncate(0);
+  await file.datasync();
 }
 
 const NAME = 'pending';

@@ -31,7 +31,8 @@ export async function reconcile(
 async function settlePending(record: ReplicaRecord, headStamp: string | undefined): Promise<void> {
   const pending = await record.pendingStamp();
   const { head, isWhole } = record.state;
-  if (pending !== undefined && pending === headStamp && pending !== head?.stamp && isWhole) {
+  if (pending === undefined || pending === head?.stamp) return;
+  if (pending === headStamp && isWhole) {
     try {
       await record.applyPending();
       return;

@@ -6,9 +6,10 @@
  * (pending-file.ts), and two for each disk (digest-record.ts).
  *
  * The order at an acknowledged point (I2, I4): journal written and synced; `commit` sent; acknowledged; digests
- * written and synced; state replaced; journal removed. A crash anywhere leaves either the older state with a journal
- * that is redone when the replica's head has its stamp, or the newer state. Nothing here is believed without the
- * replica's own roots being equal (cycle.ts), so losing or doubting the record costs a local read and no more. Pure.
+ * written and synced; state replaced, after which the journal says nothing new. A crash anywhere leaves either the
+ * older state with a journal that is redone when the replica's head has its stamp, or the newer state. Nothing here
+ * is believed without the replica's own roots being equal (record-sync.ts), so losing or doubting the record costs a
+ * local read and no more. Pure.
  */
 import assert from 'node:assert/strict';
 import { crc32 } from 'node:zlib';
@@ -18,7 +19,7 @@ import { Failure } from '#/lib/failure.ts';
 import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { DigestRecord, groupLength } from './digest-record.ts';
 import { DISKS_MAX, GROUP_BLOCKS } from './limits.ts';
-import { PendingReader, PendingWriter, removePending, setBits } from './pending-file.ts';
+import { clearPending, PendingReader, PendingWriter, setBits } from './pending-file.ts';
 import type { Range } from './ranges.ts';
 
 export type RecordDisk = {
@@ -49,6 +50,7 @@ export class ReplicaRecord implements AsyncDisposable {
   readonly #directory: string;
   readonly #digests = new Map<string, DigestRecord>();
   #state: RecordState;
+  #isPendingNamed = false;
 
   static async open(fs: FileSystem, directory: string, replicaId: string): Promise<ReplicaRecord> {
     await fs.makeDirectory(directory);
@@ -56,7 +58,7 @@ export class ReplicaRecord implements AsyncDisposable {
     const record = new ReplicaRecord(fs, directory, state ?? emptyState(replicaId));
     try {
       if (state === undefined) {
-        await removePending(fs, directory);
+        await clearPending(fs, directory);
         await record.save(record.state);
       }
       for (const disk of record.#state.disks) await record.#openDigests(disk.key, disk.bytes);
@@ -132,11 +134,13 @@ export class ReplicaRecord implements AsyncDisposable {
   }
 
   /** Begins the journal of a point; an older one is gone. */
-  startPoint(): Promise<PendingWriter> {
-    return PendingWriter.create(this.#fs, this.#directory);
+  async startPoint(): Promise<PendingWriter> {
+    const writer = await PendingWriter.create(this.#fs, this.#directory, this.#isPendingNamed);
+    this.#isPendingNamed = true;
+    return writer;
   }
 
-  /** The stamp of the point whose journal was finished and not yet settled. */
+  /** The stamp of the point whose journal was finished last; the head's own when it was applied. */
   async pendingStamp(): Promise<string | undefined> {
     await using pending = await PendingReader.open(this.#fs, this.#directory);
     return pending === undefined ? undefined : parseState(pending.state)?.head?.stamp;
@@ -165,12 +169,11 @@ export class ReplicaRecord implements AsyncDisposable {
       }
       await this.save(next);
     }
-    await removePending(this.#fs, this.#directory);
   }
 
   /** The pending point did not come to be. */
   async discardPending(): Promise<void> {
-    await removePending(this.#fs, this.#directory);
+    await clearPending(this.#fs, this.#directory);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
