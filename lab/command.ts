@@ -19,7 +19,7 @@ export interface RunResult {
 }
 
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 60_000;
 const MESSAGE_CHARACTERS = 600;
 
 /** `argv[0]` is looked up in PATH. Rejects with tool_failed when the program fails, is missing, or runs too long. */

@@ -19,7 +19,7 @@ export interface DaemonOptions {
   readonly socket?: Server;
 }
 
-const READY_MS = 15_000;
+const READY_MS = 60_000;
 const LOG_CHARACTERS = 800;
 const POLL_MS = 10;
 /** What every daemon sees of this process's environment. */

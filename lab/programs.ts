@@ -28,7 +28,7 @@ const SERVER_PORT = 7481;
 /** The first choice for the machine's port of site 1; any free one is taken when somebody else has it. */
 const GATEWAY_PORT = 7490;
 const REPOSITORY = join(import.meta.dirname, '..');
-const READY_MS = 60_000;
+const READY_MS = 120_000;
 const POLL_MS = 50;
 /** Where a program's members are listed once they have joined. */
 const MEMBERS = { agent: '/api/v1/hosts', 'replication-server': '/api/v1/replication-servers' } as const;
