@@ -44,7 +44,7 @@ export class BenchLab implements AsyncDisposable {
   }
 
   async api<T>(site: Site, method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown): Promise<T> {
-    const target = { kind: 'unix', socketPath: join(site.directory, 'manager.sock') } as const;
+    const target = { kind: 'unix', socketPath: site.managerSocket } as const;
     return (await requestJson(target, { method, path: `/api/v1${path}`, body })) as T;
   }
 

@@ -10,7 +10,7 @@ export async function withPullExport<T>(
   diskKey: string,
   read: (uri: string) => Promise<T>,
 ): Promise<T> {
-  const socket = join(site.directory, 'run', 'bench.sock');
+  const socket = join(site.directory, 'run/libvirt/bench.sock');
   const xml = join(site.directory, 'bench-backup.xml');
   const scratch = join(site.diskDirectory, 'bench-scratch.qcow2');
   // Seen from inside the site, where its run directory is /run/libvirt.

@@ -39,7 +39,7 @@ export const start: Benchmark = {
 
 /** A test recovery takes the same way as a real one, and can be taken back for the next round. */
 async function recoverOnce(lab: BenchLab, vm: string): Promise<number> {
-  const manager = `unix:${join(lab.east.directory, 'manager.sock')}`;
+  const manager = `unix:${lab.east.managerSocket}`;
   const startedMs = systemClock.now();
   await run([process.execPath, ENTRY, '--manager', manager, 'recover', vm, '--test', '--no-wait', '--json']);
   const view = await eventually(`the first instruction of ${vm}`, async () => {
