@@ -1,6 +1,6 @@
 /** The newest orders, looked up by replica. */
 import type { ReplicaOrder, ServerOrders } from '#/control/orders.ts';
-import { DEFAULT_RETENTION, type RetentionPolicy } from '#/replica/replica.ts';
+import type { RetentionPolicy } from '#/replica/replica.ts';
 
 export class OrderBook {
   #orders: ServerOrders | undefined;
@@ -23,7 +23,6 @@ export class OrderBook {
   retention(replicaId: string): RetentionPolicy | undefined {
     const retention = this.#replicas.get(replicaId)?.retention;
     if (retention === undefined) return undefined;
-    if (retention.keep_all_ms === 0 && retention.tiers.length === 0) return DEFAULT_RETENTION;
     return {
       keepAllMs: retention.keep_all_ms,
       tiers: retention.tiers.map((tier) => ({ everyMs: tier.every_ms, forMs: tier.for_ms })),

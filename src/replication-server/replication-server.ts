@@ -167,6 +167,7 @@ class Server {
   /** Tasks may take long and must not hold up the next orders. */
   #ordered(orders: ServerOrders): void {
     this.#orders.take(orders);
+    this.#host.recheck();
     this.#listener?.update(this.#identity());
     this.#tasks.take(orders.tasks).catch((error: unknown) => this.#broken.reject(error));
   }

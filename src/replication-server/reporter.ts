@@ -35,6 +35,8 @@ export class Reporter {
   async report(): Promise<ServerReport> {
     const { store, tasks, events, clock, endpoint } = this.#parts;
     const replicas: ReplicaReport[] = [];
+    const ids = new Set([...store.entries()].map(([id]) => id));
+    for (const id of this.#stored.keys()) if (!ids.has(id)) this.#stored.delete(id);
     for (const [replicaId, entry] of store.entries()) {
       const report = await this.#replica(replicaId, entry);
       if (report !== undefined) replicas.push(report);

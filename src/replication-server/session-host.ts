@@ -1,10 +1,10 @@
 /**
  * Decides who may write which replica (docs/architecture.md, "Control" and "Epochs").
  *
- * Invariant: an agent writes a replica only when the orders name its site as the source, at no lower epoch than the
- * orders', and alone.
+ * Invariant: an agent writes a replica only while the orders name its site as the source, at no lower epoch than the
+ * orders', and alone. New orders end the sessions that they do not admit any more.
  */
-import { Failure } from '#/lib/failure.ts';
+import { Failure, failureIn } from '#/lib/failure.ts';
 import type { ReplicaOrder } from '#/control/orders.ts';
 import type { RecoveryPoint, Replica } from '#/replica/replica.ts';
 import type { Open } from '#/wire/messages.ts';
@@ -22,6 +22,8 @@ export type HostParts = {
   committed: (replicaId: string, point: RecoveryPoint) => void;
 };
 
+type Admitted = { open: Open; peer: PeerIdentity; end: (why: Failure) => void };
+
 export class ReplicaHost implements SessionHost {
   readonly #orders: OrderBook;
   readonly #store: ReplicaStore;
@@ -29,6 +31,7 @@ export class ReplicaHost implements SessionHost {
   readonly #committed: HostParts['committed'];
   /** Replicas whose removal is under way: nobody may open them any more. */
   readonly #closed = new Set<string>();
+  readonly #admitted = new Set<Admitted>();
 
   constructor(parts: HostParts) {
     this.#orders = parts.orders;
@@ -38,19 +41,40 @@ export class ReplicaHost implements SessionHost {
   }
 
   async open(open: Open, peer: PeerIdentity, end: (why: Failure) => void): Promise<ReplicaLease> {
-    const order = this.#admit(open, peer);
+    this.#admit(open, peer);
     const claim = await this.#sessions.claim(open.replicaId, peer, end);
+    const admitted: Admitted = { open, peer, end };
+    const letGo = async (): Promise<void> => {
+      this.#admitted.delete(admitted);
+      await claim[Symbol.asyncDispose]();
+    };
     try {
+      // Making room may have taken a while, and the orders may be others by now.
+      const order = this.#admit(open, peer);
+      this.#admitted.add(admitted);
       const replica = await this.#store.getOrCreate({
         replicaId: order.replica_id,
         vm: { uuid: order.vm_uuid, name: order.vm_name },
         siteId: order.source_site_id,
       });
       const told = telling(replica, (point) => this.#committed(open.replicaId, point));
-      return { replica: told, [Symbol.asyncDispose]: () => claim[Symbol.asyncDispose]() };
+      return { replica: told, [Symbol.asyncDispose]: letGo };
     } catch (error) {
-      await claim[Symbol.asyncDispose]();
+      await letGo();
       throw error;
+    }
+  }
+
+  /** New orders are in the book: ends the sessions that they do not admit, such as those of an older epoch. */
+  recheck(): void {
+    for (const { open, peer, end } of this.#admitted) {
+      try {
+        this.#admit(open, peer);
+      } catch (error) {
+        const failure = failureIn(error);
+        if (failure === undefined) throw error;
+        end(failure);
+      }
     }
   }
 
