@@ -19,6 +19,7 @@ export class TestSite implements AsyncDisposable {
   readonly config: ManagerConfig;
   readonly directory: string;
   manager: Manager;
+  #isStopped = false;
 
   private constructor(directory: string, config: ManagerConfig, manager: Manager) {
     this.directory = directory;
@@ -39,11 +40,18 @@ export class TestSite implements AsyncDisposable {
     return new TestSite(directory, config, await startManager(config));
   }
 
+  async stop(): Promise<void> {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    await this.manager[Symbol.asyncDispose]();
+  }
+
   /** Stops the manager and starts it again on the same address, as after an upgrade. */
   async restart(): Promise<void> {
     const { port } = this.manager;
-    await this.manager[Symbol.asyncDispose]();
+    await this.stop();
     this.manager = await startManager({ ...this.config, listen: { host: '127.0.0.1', port } });
+    this.#isStopped = false;
   }
 
   get address(): { host: string; port: number } {
@@ -76,7 +84,7 @@ export class TestSite implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.manager[Symbol.asyncDispose]();
+    await this.stop();
     await rm(this.directory, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { nextMove, type StepName } from './recovery-plan.ts';
+import type { Job, JobStep } from './store/job-store.ts';
+
+type Part = Pick<Job, 'state' | 'steps' | 'request'>;
+
+function jobOf(purpose: 'recovery' | 'test'): Part {
+  return { state: 'running', steps: [], request: { purpose } as Job['request'] };
+}
+
+/** Does what the move says; a step succeeds unless it is `failing`. Resolves with the names of the steps done. */
+function run(job: Part, failing?: StepName, stopAfter = Infinity): { job: Part; done: string[] } {
+  const done: string[] = [];
+  for (let count = 0; count < 50; count++) {
+    const move = nextMove(job);
+    if (move.kind === 'none') return { job, done };
+    if (move.kind === 'finish') {
+      job = { ...job, state: move.state };
+      continue;
+    }
+    if (done.length >= stopAfter) return { job, done };
+    if (move.kind === 'begin') {
+      const step = { position: move.position, name: move.name, state: 'running' } as JobStep;
+      job = { ...job, steps: [...job.steps, step] };
+      continue;
+    }
+    const state = move.name === failing ? 'failed' : 'done';
+    done.push(move.name);
+    job = {
+      ...job,
+      steps: job.steps.map((step) => (step.position === move.position ? { ...step, state } : step)),
+    };
+  }
+  throw new Error('it does not come to an end');
+}
+
+test('a recovery raises the epoch first and closes the view last', () => {
+  const { job, done } = run(jobOf('recovery'));
+  assert.deepEqual(done, ['raise_epoch', 'open_view', 'recover', 'close_view']);
+  assert.equal(job.state, 'done');
+});
+
+test('a test keeps its view and waits for its cleanup', () => {
+  const { job, done } = run(jobOf('test'));
+  assert.deepEqual(done, ['open_view', 'recover']);
+  assert.equal(job.state, 'ready');
+  assert.deepEqual(run({ ...job, state: 'cleaning' }).done, ['discard', 'close_view']);
+});
+
+test('a step that failed ends the recovery', () => {
+  for (const failing of ['raise_epoch', 'open_view', 'recover', 'close_view'] as const) {
+    const { job, done } = run(jobOf('recovery'), failing);
+    assert.equal(job.state, 'failed');
+    assert.equal(done.at(-1), failing);
+  }
+});
+
+test('a cleanup asked for at any step, done or under way, undoes what was begun and ends', () => {
+  for (const purpose of ['recovery', 'test'] as const) {
+    for (let stopAfter = 0; stopAfter <= 4; stopAfter++) {
+      const stopped = run(jobOf(purpose), undefined, stopAfter).job;
+      const begun = stopped.steps.map((step) => step.name);
+      // As recorded, and with its next step just begun.
+      const next = nextMove({ ...stopped, state: 'running' });
+      const variants = [stopped];
+      if (next.kind === 'begin') {
+        const step = { position: next.position, name: next.name, state: 'running' } as JobStep;
+        variants.push({ ...stopped, steps: [...stopped.steps, step] });
+      }
+      for (const variant of variants) {
+        const { job, done } = run({ ...variant, state: 'cleaning' });
+        assert.equal(job.state, 'cleaned');
+        const names = variant.steps.map((step) => step.name);
+        assert.equal(done.includes('discard'), names.includes('recover'), `${purpose} after ${begun.join()}`);
+        const isViewClosed = job.steps.some((step) => step.name === 'close_view' && step.state === 'done');
+        assert.equal(isViewClosed, names.includes('open_view'), `${purpose} after ${begun.join()}`);
+      }
+    }
+  }
+});
+
+test('asking again after any record gives the same move, so a restart repeats a step and skips none', () => {
+  let job = jobOf('recovery');
+  const { job: end } = run(job);
+  for (const step of end.steps) {
+    job = { ...job, steps: [...job.steps, { ...step, state: 'running' }] };
+    const move = nextMove(job);
+    assert.deepEqual(move, { kind: 'carry_out', position: step.position, name: step.name });
+    assert.deepEqual(nextMove(structuredClone(job)), move);
+    job = { ...job, steps: [...job.steps.slice(0, -1), step] };
+  }
+});
