@@ -1,28 +1,37 @@
 /**
- * Carries out the tasks of the orders, each at least once, and remembers how they stand for as long as the orders
- * name them. A task that was cut by our own end is carried out again, since all of them can be repeated.
+ * Carries out the tasks of the orders, each at least once, one run of it at a time, and remembers how they stand for
+ * as long as the orders name them. A task that was cut by our own end, or by libvirt's, is carried out again, since all
+ * of them can be repeated; one that has ended is not, since its report is on disk.
  *
  * Invariant: a task is `done` only after what it asks for is so (I7). A discard first ends the recovery it is about.
  */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AgentTask } from '#/control/orders.ts';
 import type { TaskReport } from '#/control/reports.ts';
+import { Backoff } from '#/lib/backoff.ts';
 import type { Clock } from '#/lib/clock.ts';
-import { failureIn } from '#/lib/failure.ts';
+import { describe, Failure, failureIn } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
+import { systemRandom } from '#/lib/system-random.ts';
 import { runDiscard } from './discard-task.ts';
+import { guardIoPauses } from './io-pause-guard.ts';
 import type { LibvirtConnection } from './libvirt-connection.ts';
+import { Places } from './places.ts';
 import { failureReport } from './protection.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { runRecover } from './recover-task.ts';
 import { StepLog } from './step-log.ts';
+import { TaskReports } from './task-reports.ts';
+import { tpmOwner } from './tpm-owner.ts';
 
-/** Starts of VMs under way at the same time; the others wait. */
-const TASKS_AT_ONCE = 8;
+/** VMs that come up, or go away, at the same time; a booting guest wants a processor of its own. */
+const STARTS_AT_ONCE = 8;
+/** VMs whose disks are pulled at the same time; the others run on the recovery point until it is their turn. */
+const PULLS_AT_ONCE = 4;
+const RETRY = { firstMs: 200, maxMs: 10_000 };
 
 export type AgentTaskParts = {
-  libvirt: LibvirtConnection;
+  libvirt: Pick<LibvirtConnection, 'ready' | 'current'>;
   clock: Clock;
   log: Log;
   dataDirectory: string;
@@ -32,123 +41,183 @@ export type AgentTaskParts = {
   broken: (error: unknown) => void;
 };
 
-type Running = {
+type Entry = {
   task: AgentTask;
   steps: StepLog;
   stop: AbortController;
+  /** Never rejects. */
   ended: Promise<void>;
   report: TaskReport;
 };
 
 export class AgentTasks {
   readonly #parts: AgentTaskParts;
-  readonly #tasks = new Map<string, Running>();
-  readonly #waiting: (() => void)[] = [];
-  #running = 0;
+  readonly #states: RecoveryStates;
+  readonly #reports: TaskReports;
+  readonly #entries = new Map<string, Entry>();
+  readonly #starts = new Places(STARTS_AT_ONCE);
+  readonly #pulls = new Places(PULLS_AT_ONCE);
+  /** Ids of the orders; without recoveries that a discard of the same orders takes back. */
+  #wanted: ReadonlySet<string> = new Set();
+  #isStopping = false;
 
   constructor(parts: AgentTaskParts) {
     this.#parts = parts;
+    const directory = join(parts.dataDirectory, 'recoveries');
+    this.#states = new RecoveryStates(directory);
+    this.#reports = new TaskReports(directory);
+  }
+
+  /** Looks after the VMs that are on a recovery point, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { libvirt, clock, log } = this.#parts;
+    for (const failure of await this.#states.load()) log.error('recovery.unreadable', failureFields(failure));
+    const resumed = (name: string): void => log.warning('recovery.resumed', { vm: name });
+    await guardIoPauses({ libvirt: () => libvirt.current(), states: this.#states, clock, resumed }, signal);
   }
 
   reports(): TaskReport[] {
-    return [...this.#tasks.values()].map(({ report, steps }) => ({
-      ...report,
-      steps: [...steps.steps],
-      progress: report.state === 'running' ? steps.progress : null,
-    }));
+    return [...this.#entries.values()].map(({ report, steps }) =>
+      report.state === 'running' ? { ...report, steps: [...steps.steps], progress: steps.progress } : report,
+    );
   }
 
-  /** Starts what is new and forgets what has ended and is not ordered any more. */
+  /** Starts what is new, ends what runs and is not ordered any more, and forgets what has ended. */
   take(tasks: readonly AgentTask[]): void {
-    const wanted = new Set(tasks.map(({ id }) => id));
-    for (const [id, { report }] of this.#tasks) {
-      if (!wanted.has(id) && report.state !== 'running') this.#tasks.delete(id);
+    const discarded = new Set(tasks.map((task) => (task.kind === 'discard' ? task.recover_task_id : '')));
+    this.#wanted = new Set(tasks.map(({ id }) => id).filter((id) => !discarded.has(id)));
+    for (const [id, entry] of this.#entries) {
+      if (this.#wanted.has(id)) continue;
+      if (entry.report.state === 'running')
+        entry.stop.abort(new Failure('cancelled', `task ${id} was withdrawn`));
+      else this.#entries.delete(id);
     }
     for (const task of tasks) {
-      if (!this.#tasks.has(task.id)) this.#start(task);
+      if (this.#wanted.has(task.id) && !this.#entries.has(task.id)) this.#start(task);
     }
+    this.#forgetReports().catch(this.#parts.broken);
   }
 
   /** Ends all tasks where they are; the next start of the agent takes them up again. */
   async stop(): Promise<void> {
-    const running = [...this.#tasks.values()];
-    for (const { stop } of running) stop.abort();
+    this.#isStopping = true;
+    const running = [...this.#entries.values()];
+    for (const { stop } of running) stop.abort(new Failure('cancelled', 'the agent stops'));
     await Promise.all(running.map(({ ended }) => ended));
   }
 
   #start(task: AgentTask): void {
-    const { clock, changed, broken } = this.#parts;
-    const report: TaskReport = {
-      id: task.id,
-      state: 'running',
-      steps: [],
-      progress: null,
-      result: null,
-      failure: null,
-    };
-    const stop = new AbortController();
-    const running: Running = {
+    const { clock, changed } = this.#parts;
+    const entry: Entry = {
       task,
       steps: new StepLog(clock, changed),
-      stop,
+      stop: new AbortController(),
       ended: Promise.resolve(),
-      report,
+      report: { id: task.id, state: 'running', steps: [], progress: null, result: null, failure: null },
     };
-    this.#tasks.set(task.id, running);
-    running.ended = this.#carryOut(running);
-    running.ended.catch(broken);
+    this.#entries.set(task.id, entry);
+    entry.ended = this.#carryOut(entry).catch(this.#parts.broken);
   }
 
-  async #carryOut(running: Running): Promise<void> {
-    const { log, changed } = this.#parts;
-    const { task, stop } = running;
+  async #carryOut(entry: Entry): Promise<void> {
+    const { id } = entry.task;
+    const before = await this.#reports.read(id);
+    const report = before ?? (await this.#reportOf(entry));
+    if (report !== undefined && before === undefined) await this.#keep(report);
+    if (report !== undefined) entry.report = report;
+    const isWanted = this.#wanted.has(id);
+    if (report === undefined || !isWanted) this.#entries.delete(id);
+    if (!isWanted) await this.#forgetReports();
+    // Withdrawn, and ordered again before it had ended.
+    else if (report === undefined && !this.#isStopping) this.#start(entry.task);
+    this.#parts.changed();
+  }
+
+  /** How the task ended; undefined when it was told to end. */
+  async #reportOf(entry: Entry): Promise<TaskReport | undefined> {
+    const { log } = this.#parts;
+    const { task, steps, stop } = entry;
     const fields = { task: task.id, kind: task.kind };
-    await this.#turn();
     try {
-      const result = await this.#do(running);
-      running.report = { ...running.report, state: 'done', result };
+      const result = await this.#untilLibvirtAnswers(entry);
       log.info('task.done', fields);
+      return { ...entry.report, state: 'done', steps: [...steps.steps], result };
     } catch (error) {
+      if (stop.signal.aborted) return undefined;
       const failure = failureIn(error);
-      // Asked to end, not failed: nobody has been told yet, and the orders still name it.
-      if (stop.signal.aborted) return;
       if (failure === undefined) throw error;
-      running.report = { ...running.report, state: 'failed', failure: failureReport(failure) };
       log.error('task.failed', { ...fields, ...failureFields(error) });
-    } finally {
-      this.#running--;
-      this.#waiting.shift()?.();
-      changed();
+      return { ...entry.report, state: 'failed', steps: [...steps.steps], failure: failureReport(failure) };
     }
   }
 
-  async #do({ task, steps, stop }: Running): Promise<Record<string, unknown>> {
-    const { clock, dataDirectory, tpmDirectory } = this.#parts;
-    const directory = join(dataDirectory, 'recoveries');
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const libvirt = await this.#parts.libvirt.ready(stop.signal);
+  /** Repeats the task for as long as libvirt is away or goes away; all else that fails is for people to look at. */
+  async #untilLibvirtAnswers(entry: Entry): Promise<Record<string, unknown>> {
+    const { clock, log, libvirt } = this.#parts;
+    const { task, stop } = entry;
+    const backoff = new Backoff(RETRY, systemRandom);
+    for (;;) {
+      try {
+        return await this.#once(entry);
+      } catch (error) {
+        if (stop.signal.aborted || !isConnectionLost(error)) throw error;
+        log.warning('task.cut', { task: task.id, kind: task.kind, reason: describe(error) });
+      }
+      await clock.sleep(backoff.nextMs(), stop.signal);
+      await libvirt.ready(stop.signal);
+    }
+  }
+
+  async #once({ task, steps, stop }: Entry): Promise<Record<string, unknown>> {
+    const { clock, tpmDirectory } = this.#parts;
+    const { signal } = stop;
+    if (task.kind === 'discard') await this.#endRecovery(task.recover_task_id);
+    using place = await this.#starts.take(signal);
     const context = {
-      libvirt,
+      libvirt: await this.#parts.libvirt.ready(signal),
       clock,
-      states: new RecoveryStates(directory),
-      firmware: { tpmDirectory },
+      states: this.#states,
+      firmware: { tpmDirectory, tpmOwner: await tpmOwner() },
       steps,
+      pulls: this.#pulls,
+      isUp: () => place[Symbol.dispose](),
     };
     switch (task.kind) {
       case 'recover':
-        return { ...(await runRecover(task, context, stop.signal)) };
-      case 'discard': {
-        const recovery = this.#tasks.get(task.recover_task_id);
-        recovery?.stop.abort();
-        await recovery?.ended;
-        return await runDiscard(task, context);
-      }
+        return { ...(await runRecover(task, context, signal)) };
+      case 'discard':
+        return await runDiscard(task, context, signal);
     }
   }
 
-  /** Waits for one of TASKS_AT_ONCE places. */
-  async #turn(): Promise<void> {
-    if (this.#running >= TASKS_AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#running++;
+  async #endRecovery(taskId: string): Promise<void> {
+    const recovery = this.#entries.get(taskId);
+    recovery?.stop.abort(new Failure('cancelled', `recovery ${taskId} is discarded`));
+    await recovery?.ended;
   }
+
+  /** Without room for its report a task has ended all the same; only a restart of the agent would repeat it. */
+  async #keep(report: TaskReport): Promise<void> {
+    try {
+      await this.#reports.write(report);
+    } catch (error) {
+      if (failureIn(error) === undefined) throw error;
+      this.#parts.log.error('task.report_lost', { task: report.id, ...failureFields(error) });
+    }
+  }
+
+  async #forgetReports(): Promise<void> {
+    try {
+      await this.#reports.keepOnly((id) => this.#wanted.has(id));
+    } catch (error) {
+      if (failureIn(error) === undefined) throw error;
+      this.#parts.log.warning('task.reports_kept', failureFields(error));
+    }
+  }
+}
+
+/** Our end of the connection says `cancelled` when it is closed under a call. */
+function isConnectionLost(error: unknown): boolean {
+  const code = failureIn(error)?.code;
+  return code === 'unreachable' || code === 'cancelled' || code === 'protocol_corrupt';
 }

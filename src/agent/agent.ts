@@ -113,7 +113,7 @@ class Agent {
 
   async run(signal: AbortSignal): Promise<void> {
     const upkeep = new AbortController();
-    const connection = [this.#libvirt.run(upkeep.signal), this.#inventory.run(upkeep.signal)];
+    const connection = [this.#libvirt, this.#inventory, this.#tasks].map((part) => part.run(upkeep.signal));
     await this.#control.takeKeptOrders();
     const work = Promise.all([...connection, this.#control.run(upkeep.signal)]);
     work.catch((error: unknown) => this.#broken.reject(error));

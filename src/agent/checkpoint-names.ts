@@ -16,3 +16,15 @@ export function isOwnCheckpoint(replicaId: string, name: string): boolean {
   const prefix = `${PREFIX}-${replicaId}-`;
   return name.startsWith(prefix) && TRACKING_ID.test(name.slice(prefix.length));
 }
+
+const STILL = /^still-[0-9a-f]{64}$/;
+
+/** The tracking id of images of a powered-off VM, whose bitmaps are of no use, by their fingerprint. */
+export function stillId(sha256: string): string {
+  return `still-${sha256}`;
+}
+
+/** True for an id that no checkpoint stands for. */
+export function isStillId(trackingId: string): boolean {
+  return STILL.test(trackingId);
+}

@@ -38,13 +38,29 @@ function isUsable({ flags }: Bitmap): boolean {
   return !flags.includes('in-use') && flags.includes('auto');
 }
 
-/** Changes whenever a file is written, replaced or resized. */
-export async function fingerprint(files: readonly string[]): Promise<string> {
+export type Fingerprint = {
+  /** Changes whenever a file is written, replaced or resized. */
+  text: string;
+  /**
+   * True when the same text later proves that nothing was written in between: all files are regular ones, and none
+   * was changed so shortly ago that another write could carry the same time.
+   */
+  isProof: boolean;
+};
+
+/** File times may be this coarse. */
+const TIME_GRAIN_MS = 1000;
+
+export async function fingerprint(files: readonly string[], nowMs: number): Promise<Fingerprint> {
   const facts = await Promise.all(
     files.map(async (path) => {
-      const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
-      return [path, dev, ino, size, mtimeNs, ctimeNs].join(' ');
+      const found = await stat(path, { bigint: true });
+      const { dev, ino, size, mtimeNs, ctimeNs } = found;
+      const changedMs = Number((mtimeNs > ctimeNs ? mtimeNs : ctimeNs) / 1_000_000n);
+      const isProof = found.isFile() && changedMs < nowMs - TIME_GRAIN_MS;
+      return { text: [path, dev, ino, size, mtimeNs, ctimeNs].join(' '), isProof };
     }),
   );
-  return facts.join('\n');
+  const text = facts.map((fact) => fact.text).join('\n');
+  return { text, isProof: facts.every(({ isProof }) => isProof) };
 }

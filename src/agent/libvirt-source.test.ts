@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { copyFile, mkdir, readFile, rm } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
+import type { Clock } from '#/lib/clock.ts';
 import { hasCode } from '#/lib/failure.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import { systemRandom } from '#/lib/system-random.ts';
@@ -60,14 +61,14 @@ async function connect(): Promise<void> {
   })().catch(() => undefined);
 }
 
-function newSource(): LibvirtSource {
+function newSource(clock: Clock = systemClock): LibvirtSource {
   return new LibvirtSource({
     replicaId: REPLICA_ID,
     vm: { uuid: domain.uuid, name: domain.name },
     libvirt: () => libvirt,
     watch,
     turns: new VmTurns(),
-    clock: systemClock,
+    clock,
     scratchDirectory: `${daemon.directory}/scratch`,
     runDirectory: `${daemon.directory}/run`,
     tpmDirectory: `${daemon.directory}/swtpm`,
@@ -241,6 +242,26 @@ test('a VM that was shut down is replicated by its bitmaps, and its start is not
   await write('vda', 11, '6M 4k');
   assert.equal((await cycle()).isComparing, false);
   await assertEqual();
+});
+
+test('a killed VM that stays off is compared once, and then only looked at until it changes', async () => {
+  await daemon.killQemu('web');
+  await stopped();
+  // Ten seconds on, the times of the files are old enough to tell them from a later write.
+  source = newSource({ ...systemClock, now: () => systemClock.now() + 10_000 });
+  const first = await cycle();
+  assert.equal(first.isComparing, true);
+  const second = await cycle();
+  assert.equal(second.isComparing, false);
+  assert.equal(second.readBytes, 0);
+  await daemon.run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 13 1M 4k', guest.imagePath('vda')]);
+  assert.equal((await cycle()).isComparing, true);
+  await assertEqual();
+  domain = await domain.start();
+  assert.equal((await cycle()).isComparing, true);
+  assert.equal((await cycle()).isComparing, false);
+  assert.equal((await ownCheckpoints()).length, 1);
+  source = newSource();
 });
 
 test('an older image put back behind libvirt costs a local read, and nothing of it is missed', async () => {

@@ -29,9 +29,17 @@ test('a qcow2 file of compat 1.1 is not refused', () => {
 });
 
 const REFUSED: [string, string, RegExp][] = [
-  ['a raw disk', disk(FILE, 'type="file" device="disk"', 'raw'), /raw, which cannot track changes.*qemu-img convert/],
+  [
+    'a raw disk',
+    disk(FILE, 'type="file" device="disk"', 'raw'),
+    /raw, which cannot track changes.*qemu-img convert/,
+  ],
   ['a shared disk', disk(`${FILE}<shareable/>`), /shared with other VMs/],
-  ['a passed-through LUN', disk('<source dev="/dev/sda"/>', 'type="block" device="lun"', 'raw'), /passes a LUN/],
+  [
+    'a passed-through LUN',
+    disk('<source dev="/dev/sda"/>', 'type="block" device="lun"', 'raw'),
+    /passes a LUN/,
+  ],
   ['a transient disk', disk(`${FILE}<transient/>`), /transient/],
   ['an encrypted disk', disk(`${FILE}<encryption format="luks"/>`), /encrypted/],
   [
@@ -55,7 +63,10 @@ for (const [what, xml, sentence] of REFUSED) {
 
 test('an image that cannot track changes, or cannot be read, is refused', () => {
   assert.match(refusalOf(disk(FILE), { version: 2, diskBytes: 1 }) ?? '', /compat 0.10.*qemu-img amend/);
-  assert.match(diskRefusal(readDomainXml(domainXml(disk(FILE))).disks[0]!, undefined) ?? '', /cannot be read/);
+  assert.match(
+    diskRefusal(readDomainXml(domainXml(disk(FILE))).disks[0]!, undefined) ?? '',
+    /cannot be read/,
+  );
 });
 
 test('drives without data of the VM are skipped', () => {

@@ -14,7 +14,7 @@ import { buildCheckpointXml } from '#/libvirt/checkpoint-xml.ts';
 import { readDomainXml, type DomainDefinition } from '#/libvirt/domain-xml.ts';
 import { NbdDisk } from '#/nbd/nbd-client.ts';
 import type { Moment, MomentAttachment, MomentDisk } from '#/replication/source.ts';
-import { checkpointName } from './checkpoint-names.ts';
+import { checkpointName, isStillId } from './checkpoint-names.ts';
 import { NBD_CONNECTIONS } from './limits.ts';
 import { momentAttachments } from './moment-attachments.ts';
 import { ExportedDisk } from './moment-disk.ts';
@@ -49,6 +49,12 @@ type Plan = {
 /** Throws tracking_lost, vm_unsupported, conflict, libvirt_error, unreachable. */
 export async function freezeRunning(parts: MomentParts): Promise<Moment> {
   const { options, domain, request } = parts;
+  if (request.since !== undefined && isStillId(request.since)) {
+    throw new Failure(
+      'tracking_lost',
+      `freeze VM ${domain.name}: it was started, and nothing tracked it before`,
+    );
+  }
   await endStaleJob(domain, options.runDirectory, options.clock);
   const [live, inactive] = await Promise.all([domain.getXml(), domain.getXml(['inactive'])]);
   const definition = readDomainXml(live);

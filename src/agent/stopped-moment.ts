@@ -2,14 +2,16 @@
  * A moment of a powered-off VM: its images as they lie there, read through qemu-nbd.
  *
  * Nothing keeps them as they are, so nothing read is believed before `confirm` found that no file of any chain has
- * changed and that the VM is still off. A bitmap that QEMU closed cleanly tells what changed since its checkpoint;
- * without one everything is compared. Such a moment starts no tracking of its own.
+ * changed and that the VM is still off. A bitmap that QEMU closed cleanly tells what changed since its checkpoint,
+ * and goes on to do so. Without one everything is compared, once: from then on the files' own times and places tell
+ * that nothing has changed, as long as it is so.
  */
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Failure } from '#/lib/failure.ts';
 import { readDomainXml } from '#/libvirt/domain-xml.ts';
 import type { Moment, MomentAttachment, MomentDisk } from '#/replication/source.ts';
-import { checkpointName } from './checkpoint-names.ts';
+import { checkpointName, isStillId, stillId } from './checkpoint-names.ts';
 import { fingerprint, readImageFacts, type ImageFacts } from './image-facts.ts';
 import { momentAttachments } from './moment-attachments.ts';
 import { ExportedDisk } from './moment-disk.ts';
@@ -25,19 +27,24 @@ export async function freezeStopped(parts: MomentParts): Promise<Moment> {
   const momentMs = options.clock.now();
   const xml = await domain.getXml(['inactive']);
   const definition = readDomainXml(xml);
-  const since = request.since === undefined ? undefined : checkpointName(options.replicaId, request.since);
   const disks: StoppedDisk[] = [];
   for (const disk of await protectedDisks(definition, request.disks)) {
     const facts = await readImageFacts(disk.path, signal);
-    const bitmap = facts.usableBitmaps.find((name) => name === since);
+    const bitmap = facts.usableBitmaps.find((name) => name === checkpointOf(parts));
     disks.push({ ...disk, facts, bitmap });
-  }
-  if (since !== undefined && disks.every(({ bitmap }) => bitmap === undefined)) {
-    throw new Failure('tracking_lost', `freeze VM ${domain.name}: no image has a usable bitmap ${since}`);
   }
   const files = disks.flatMap(({ facts }) => facts.files);
   const attachments = await momentAttachments(xml, definition, options.tpmDirectory);
-  const moment = new StoppedMoment(parts, { momentMs, files, print: await fingerprint(files), attachments });
+  const print = await fingerprint(files, momentMs);
+  const still = stillId(createHash('sha256').update(print.text).digest('hex'));
+  const isStill = request.since === still;
+  const hasBitmap = disks.some(({ bitmap }) => bitmap !== undefined);
+  if (request.since !== undefined && !hasBitmap && !isStill) {
+    throw new Failure('tracking_lost', `freeze VM ${domain.name}: no image has a usable bitmap`);
+  }
+  const tracking = hasBitmap || !print.isProof ? undefined : still;
+  const frozen = { momentMs, files, print: print.text, attachments, tracking, isStill };
+  const moment = new StoppedMoment(parts, frozen);
   try {
     await moment.open(disks);
     return moment;
@@ -47,14 +54,27 @@ export async function freezeStopped(parts: MomentParts): Promise<Moment> {
   }
 }
 
-type Frozen = { momentMs: number; files: string[]; print: string; attachments: MomentAttachment[] };
+/** The checkpoint that the request's tracking stands for, if it is one. */
+function checkpointOf({ options, request: { since } }: MomentParts): string | undefined {
+  return since === undefined || isStillId(since) ? undefined : checkpointName(options.replicaId, since);
+}
+
+type Frozen = {
+  momentMs: number;
+  files: string[];
+  print: string;
+  attachments: MomentAttachment[];
+  tracking: string | undefined;
+  /** Nothing has changed since the moment that the request goes on from. */
+  isStill: boolean;
+};
 
 class StoppedMoment implements Moment {
   readonly momentMs: number;
   readonly consistency = 'off';
   readonly disks: MomentDisk[] = [];
   readonly attachments: MomentAttachment[];
-  readonly tracking = undefined;
+  readonly tracking: string | undefined;
   readonly #parts: MomentParts;
   readonly #frozen: Frozen;
   readonly #lost = new AbortController();
@@ -67,6 +87,7 @@ class StoppedMoment implements Moment {
     this.#frozen = frozen;
     this.momentMs = frozen.momentMs;
     this.attachments = frozen.attachments;
+    this.tracking = frozen.tracking;
     this.#unwatch = parts.options.watch.watch(parts.domain.uuid, (event) => {
       if (event.kind === 'lifecycle' && event.change === 'started') this.#lose(this.#startedFailure());
     });
@@ -91,8 +112,10 @@ class StoppedMoment implements Moment {
       );
       this.#servers.push(server);
       const disk = new ExportedDisk(server.disk, (reason) => this.#lose(reason));
-      const changed = (): ReturnType<MomentDisk['changed']> =>
-        bitmap === undefined ? undefined : disk.changed();
+      const changed = (): ReturnType<MomentDisk['changed']> => {
+        if (this.#frozen.isStill) return nothing();
+        return bitmap === undefined ? undefined : disk.changed();
+      };
       this.disks.push({ spec: { key, bytes: disk.bytes }, disk, imageId, changed });
     }
   }
@@ -125,7 +148,7 @@ class StoppedMoment implements Moment {
 
   async #print(): Promise<string> {
     try {
-      return await fingerprint(this.#frozen.files);
+      return (await fingerprint(this.#frozen.files, this.momentMs)).text;
     } catch (error) {
       throw new Failure('tracking_lost', `VM ${this.#parts.options.vm.name}: an image is gone`, {
         cause: error,
@@ -141,3 +164,5 @@ class StoppedMoment implements Moment {
     return new Failure('tracking_lost', `VM ${this.#parts.options.vm.name} was started while it was read`);
   }
 }
+
+async function* nothing(): AsyncGenerator<never> {}

@@ -36,7 +36,7 @@ export interface Moment {
   readonly consistency: 'crash' | 'quiesced' | 'off';
   readonly disks: MomentDisk[];
   readonly attachments: MomentAttachment[];
-  /** The id a later moment may give as `since`; absent when this moment left no tracking (a powered-off VM). */
+  /** The id a later moment may give as `since`; absent when this moment left none of its own. */
   readonly tracking: string | undefined;
   /** Aborts when the moment is lost: scratch full, VM gone, image changed under a powered-off VM. */
   readonly lost: AbortSignal;
