@@ -74,12 +74,8 @@ export class Failure extends Error {
 /** The whole chain on one line: "copy extent 7 of vda: connect to host-b:7420: ECONNREFUSED". */
 export function describe(error: unknown): string {
   const parts: string[] = [];
-  for (
-    let e: unknown = error;
-    e !== undefined && parts.length < 16;
-    e = e instanceof Error ? e.cause : undefined
-  ) {
-    parts.push(e instanceof Error ? e.message : inspect(e));
+  for (let e: unknown = error; e !== undefined && parts.length < 16; e = causeOf(e)) {
+    if (!(e instanceof SuppressedError)) parts.push(e instanceof Error ? e.message : inspect(e));
   }
   return parts.join(': ');
 }
@@ -88,9 +84,21 @@ export function describe(error: unknown): string {
 export function failureIn(error: unknown): Failure | undefined {
   for (let e: unknown = error, depth = 0; e !== undefined && depth < 16; depth++) {
     if (e instanceof Failure) return e;
-    e = e instanceof Error ? e.cause : undefined;
+    e = causeOf(e);
   }
   return undefined;
+}
+
+/**
+ * When disposing of a resource fails after an error, `using` throws both as one SuppressedError, whose `error` is the
+ * later one. Where that is what only a bug can cause, it counts; otherwise the first is the reason.
+ */
+function causeOf(error: unknown): unknown {
+  if (error instanceof SuppressedError) {
+    const later: unknown = error.error;
+    return failureIn(later) === undefined ? later : (error.suppressed as unknown);
+  }
+  return error instanceof Error ? error.cause : undefined;
 }
 
 /** True when `error` is, or wraps, a Failure with this code. */
