@@ -107,7 +107,7 @@ async function closingWords(lab: Lab): Promise<string> {
   const age =
     status?.age_ms === null || status?.age_ms === undefined ? '?' : (status.age_ms / 1000).toFixed(1);
   const elsewhere = labDirectory() === DEFAULT_DIRECTORY ? [] : [`  export ANTIPODE_LAB=${labDirectory()}`];
-  const type = (command: string, why: string): string => `  ${`./antipode ${command}`.padEnd(42)} ${why}`;
+  const type = (command: string, why: string): string => `  ${`./antipode ${command}`.padEnd(48)} ${why}`;
   return [
     '',
     `${VM} runs at west. East holds recovery point ${status?.point?.sequence ?? '?'}, ${age} s old; the RPO is ${RPO_MS / 1000} s.`,
