@@ -30,7 +30,8 @@
  * Tables of one disk, one after another:
  *   location, 16 bytes: block (8), offset of its segment in the file (6), place of the block in the segment (2)
  *   zero run, 16 bytes: first block (8), count (8)
- *   node, 32 bytes: node of level 1 (4), zero (4), offset of its page of digests, or 0 when all are zero (8), digest (16)
+ *   node, 32 bytes: node of level 1 (4), zero (4), offset of its page of digests, or 0 when all are zero (8),
+ *                   digest (16)
  * Each ascends by its first field; locations and zero runs share no block.
  * Pure.
  */

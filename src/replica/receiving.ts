@@ -33,7 +33,7 @@ export class Receiving implements AsyncDisposable {
   #suspendedFirst: { stamp: string; segmentCount: number } | undefined;
   /** Whether files in `incoming/` were looked at since the replica was opened. */
   #isScanned = false;
-  /** Set when a write of a first copy failed: base and digests have to be brought together first. */
+  /** Set when a first copy's disks changed, or a write failed: base and digests have to be brought together first. */
   #needsRecovery = false;
 
   constructor(core: ReplicaCore, attachments: AttachmentStore) {
@@ -54,7 +54,7 @@ export class Receiving implements AsyncDisposable {
   /** Brings base and digests of a first copy together when a write failed. */
   async recover(): Promise<void> {
     if (!this.#needsRecovery) return;
-    await this.#reload(this.#core.disks.map(({ disk }) => disk));
+    await this.#reload(this.#core.log.state.firstCopy);
     this.#needsRecovery = false;
   }
 
@@ -115,8 +115,9 @@ export class Receiving implements AsyncDisposable {
         if (before === undefined) await createBase(place, disk.id, FIRST_COPY_FILES);
         else if (before.bytes !== disk.bytes) await this.#markEdge(before, disk);
       }
+      this.#needsRecovery = true;
       await log.append({ kind: 'first_copy', disks });
-      await this.#reload(disks);
+      await this.recover();
     }
     this.#suspendedFirst = undefined;
     return FirstCopy.begin(this.#core, intent);

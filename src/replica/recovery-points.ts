@@ -1,4 +1,5 @@
 /** Recovery points as the rest of the program sees them. Pure. */
+import { Failure } from '#/lib/failure.ts';
 import type { PointEntry } from './log-record.ts';
 import type { LogState } from './log-state.ts';
 import type { RecoveryPoint } from './replica.ts';
@@ -29,4 +30,11 @@ export function recoveryPoint(entry: PointEntry, deltaBytes: number): RecoveryPo
     attachments: entry.attachments,
     deltaBytes,
   };
+}
+
+/** What to say of a sequence that the log does not name. */
+export function absent(sequence: number, head: number): Failure {
+  return sequence >= 1 && sequence <= head
+    ? new Failure('point_expired', `open point ${sequence}: retention has merged it away`)
+    : new Failure('not_found', `open point ${sequence}: the newest is ${head}`);
 }

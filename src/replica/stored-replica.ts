@@ -15,7 +15,7 @@ import { readDigests } from './digest-reader.ts';
 import { deltasUpTo, pointAt, type LogState } from './log-state.ts';
 import { createStore, openCore, readIdentity, type ReplicaOptions } from './open-store.ts';
 import { Receiving } from './receiving.ts';
-import { recoveryPoints } from './recovery-points.ts';
+import { absent, recoveryPoints } from './recovery-points.ts';
 import type {
   PointIntent,
   PointWriter,
@@ -168,12 +168,6 @@ class StoredReplica implements Replica {
   get #state(): LogState {
     return this.#core.log.state;
   }
-}
-
-export function absent(sequence: number, head: number): Failure {
-  return sequence >= 1 && sequence <= head
-    ? new Failure('point_expired', `open point ${sequence}: retention has merged it away`)
-    : new Failure('not_found', `open point ${sequence}: the newest is ${head}`);
 }
 
 function checkDigestRange(
