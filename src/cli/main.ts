@@ -7,6 +7,7 @@ import { registerEventCommands } from './event-commands.ts';
 import { registerInventoryCommands } from './inventory-commands.ts';
 import { registerProtectCommands } from './protect-commands.ts';
 import { registerRecoverCommands } from './recover-commands.ts';
+import { registerReplicaCommands } from './replica-commands.ts';
 import { registerStatusCommand } from './status-command.ts';
 import { printable } from './table.ts';
 
@@ -29,6 +30,7 @@ function createProgram(): Command {
   registerRecoverCommands(program);
   registerInventoryCommands(program);
   registerEventCommands(program);
+  registerReplicaCommands(program);
   registerAdminCommands(program);
   return program;
 }
