@@ -13,6 +13,7 @@ import type { Clock } from '#/lib/clock.ts';
 import { describe, Failure, failureIn } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import { systemRandom } from '#/lib/system-random.ts';
+import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { runDiscard } from './discard-task.ts';
 import { guardIoPauses } from './io-pause-guard.ts';
 import type { LibvirtConnection } from './libvirt-connection.ts';
@@ -20,6 +21,7 @@ import { Places } from './places.ts';
 import { failureReport } from './protection.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { runRecover } from './recover-task.ts';
+import { targetHost } from './target-host.ts';
 import { StepLog } from './step-log.ts';
 import { TaskReports } from './task-reports.ts';
 import { tpmOwner } from './tpm-owner.ts';
@@ -73,7 +75,13 @@ export class AgentTasks {
     const { libvirt, clock, log } = this.#parts;
     for (const failure of await this.#states.load()) log.error('recovery.unreadable', failureFields(failure));
     const resumed = (name: string): void => log.warning('recovery.resumed', { vm: name });
-    await guardIoPauses({ libvirt: () => libvirt.current(), states: this.#states, clock, resumed }, signal);
+    const current = (): Libvirt => {
+      const connection = libvirt.current();
+      // Known before the first recovery needs it. Who needs it and does not get it says so.
+      targetHost(connection).catch(() => undefined);
+      return connection;
+    };
+    await guardIoPauses({ libvirt: current, states: this.#states, clock, resumed }, signal);
   }
 
   reports(): TaskReport[] {

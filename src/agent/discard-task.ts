@@ -3,35 +3,65 @@
  * that was given up. Only a VM with the mark of that very task is touched. Can be repeated.
  */
 import type { DiscardTask } from '#/control/orders.ts';
+import { Failure } from '#/lib/failure.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import { hasLibvirtCode, LibvirtCode } from '#/libvirt/errors.ts';
+import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { markIn } from '#/recovery/recovery-mark.ts';
 import { removeFiles } from './recover-files.ts';
-import { removeTestNetwork } from './recover-network.ts';
+import { removeTestNetwork, testNetworkName } from './recover-network.ts';
 import type { RecoverContext } from './recover-task.ts';
+import type { RecoveryState } from './recovery-state.ts';
 
+/** Throws Failure conflict when a VM without the mark uses the files of the recovery. */
 export async function runDiscard(
   task: DiscardTask,
-  context: RecoverContext,
+  context: Pick<RecoverContext, 'libvirt' | 'states' | 'steps' | 'firmware'>,
+  signal: AbortSignal,
 ): Promise<Record<string, unknown>> {
   const { libvirt, states, steps } = context;
-  const state = await states.read(task.recover_task_id);
-  const removed = await steps.run('remove the VM', async () => {
-    for (const domain of await libvirt.listDomains()) {
-      if (await isMadeBy(domain, task.recover_task_id)) {
-        await removeDomain(domain);
-        return domain.name;
-      }
-    }
-    return null;
-  });
+  const taskId = task.recover_task_id;
+  const state = await states.read(taskId);
+  const removed = await steps.run('remove the VM', () => removeVm(libvirt, taskId, signal));
+  signal.throwIfAborted();
+  await steps.run('remove its network', () => removeTestNetwork(libvirt, testNetworkName(taskId)));
+  signal.throwIfAborted();
   if (state === undefined) return { removed_vm: removed };
-  await steps.run('remove its network', async () => {
-    if (state.network !== null) await removeTestNetwork(libvirt, state.network);
+  await steps.run('remove its files', async () => {
+    const other = await otherVm(libvirt, state);
+    // The TPM's state lies where libvirt looks for it by the VM's UUID.
+    await removeFiles({ ...state, hasTpm: state.hasTpm && other === undefined }, context.firmware);
   });
-  await steps.run('remove its files', () => removeFiles(state, context.firmware));
-  await states.remove(task.recover_task_id);
+  await states.remove(taskId);
   return { removed_vm: removed, removed_directory: state.directory };
+}
+
+async function removeVm(libvirt: Libvirt, taskId: string, signal: AbortSignal): Promise<string | null> {
+  for (const domain of await libvirt.listDomains()) {
+    signal.throwIfAborted();
+    if (!(await isMadeBy(domain, taskId))) continue;
+    await removeDomain(domain);
+    return domain.name;
+  }
+  return null;
+}
+
+/** The VM that has the UUID of the recovered one now, and is another. */
+async function otherVm(libvirt: Libvirt, state: RecoveryState): Promise<Domain | undefined> {
+  try {
+    const other = await libvirt.lookupDomainByUuid(state.uuid);
+    if (!(await other.getXml(['inactive'])).includes(state.directory)) return other;
+    throw new Failure(
+      'conflict',
+      `discard ${state.name}: VM ${other.name} uses files in ${state.directory}`,
+      {
+        hint: 'Somebody took the mark of the recovery out of its definition: keep the VM, or undefine it.',
+      },
+    );
+  } catch (error) {
+    if (hasLibvirtCode(error, LibvirtCode.noDomain)) return undefined;
+    throw error;
+  }
 }
 
 async function isMadeBy(domain: Domain, taskId: string): Promise<boolean> {
@@ -43,9 +73,15 @@ async function isMadeBy(domain: Domain, taskId: string): Promise<boolean> {
   }
 }
 
+/** The definition goes last: it carries the mark by which a repeated discard finds the VM. */
 async function removeDomain(domain: Domain): Promise<void> {
   try {
     if ((await domain.getState()).state !== 'shutoff') await domain.destroy();
+  } catch (error) {
+    // It went down by itself between the question and the call.
+    if (!hasLibvirtCode(error, LibvirtCode.operationInvalid, LibvirtCode.noDomain)) throw error;
+  }
+  try {
     await domain.undefine(['managedSave', 'snapshotsMetadata', 'nvram', 'checkpointsMetadata']);
   } catch (error) {
     if (!hasLibvirtCode(error, LibvirtCode.noDomain)) throw error;

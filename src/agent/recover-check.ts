@@ -1,60 +1,75 @@
 /** What must hold on this host before a recovery makes anything: names free, networks there, space enough. */
-import { existsSync } from 'node:fs';
-import { mkdir, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { RecoverTask } from '#/control/orders.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import { hasLibvirtCode, LibvirtCode } from '#/libvirt/errors.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
-import { attributeOf, childOf, childrenOf, parseXml } from '#/libvirt/xml.ts';
-import type { Adapted, TargetHost } from '#/recovery/adapt-definition.ts';
+import type { Network } from '#/libvirt/network.ts';
+import type { Adapted } from '#/recovery/adapt-definition.ts';
 import { markIn } from '#/recovery/recovery-mark.ts';
 
 /** Overlays start almost empty, but a guest that writes must not fill the file system at once. */
 const HEADROOM_BYTES = 256 * 1024 * 1024;
 
-export async function targetHost(libvirt: Libvirt): Promise<TargetHost> {
-  const capabilities = parseXml(
-    await libvirt.getCapabilities(),
-    'the capabilities of this host',
-    'capabilities',
-  );
-  const types = new Set<string>();
-  for (const guest of childrenOf(capabilities, 'guest')) {
-    const arch = childOf(guest, 'arch');
-    if (arch === undefined || attributeOf(arch, 'name') !== hostArch()) continue;
-    for (const domain of childrenOf(arch, 'domain')) types.add(attributeOf(domain, 'type') ?? '');
-  }
-  return { domainTypes: [...types], hasPath: (path) => path.startsWith('/') && existsSync(path) };
-}
-
-/** The VM that an earlier try of this very task defined, if it did. */
-export async function ownDomain(libvirt: Libvirt, task: RecoverTask): Promise<Domain | undefined> {
-  const domain = await found(libvirt.lookupDomainByName(task.name));
+/** The VM that an earlier try of this very task defined, if it did; also when somebody has renamed it since. */
+export async function ownDomain(
+  libvirt: Libvirt,
+  task: RecoverTask,
+  uuid: string,
+): Promise<Domain | undefined> {
+  const domain = await found(libvirt.lookupDomainByUuid(uuid));
   if (domain === undefined) return undefined;
   const mark = markIn(await domain.getXml(['inactive']));
   return mark?.taskId === task.id ? domain : undefined;
 }
 
-/** Throws Failure already_exists, not_found, storage_full; changes nothing but making the storage directory. */
+/** Throws Failure already_exists, not_found, storage_full, storage_io; changes nothing. */
 export async function checkTarget(task: RecoverTask, adapted: Adapted, libvirt: Libvirt): Promise<void> {
-  if ((await found(libvirt.lookupDomainByName(task.name))) !== undefined) {
+  const [sameName, sameUuid] = await Promise.all([
+    found(libvirt.lookupDomainByName(task.name)),
+    found(libvirt.lookupDomainByUuid(adapted.uuid)),
+    networksOf(task, adapted, libvirt),
+    checkSpace(task),
+  ]);
+  if (sameName !== undefined) {
     throw new Failure('already_exists', `recover ${task.name}: this host has a VM of that name`, {
       hint: 'Recover under another name with --name, or remove the VM that is in the way.',
     });
   }
-  if ((await found(libvirt.lookupDomainByUuid(adapted.uuid))) !== undefined) {
-    throw new Failure(
-      'already_exists',
-      `recover ${task.name}: this host has a VM with its UUID ${adapted.uuid}`,
-      {
-        hint: 'It is another copy of the same VM: remove it, or recover as a test, which gets a UUID of its own.',
-      },
-    );
+  if (sameUuid === undefined) return;
+  throw new Failure(
+    'already_exists',
+    `recover ${task.name}: this host has a VM with its UUID ${adapted.uuid}, named ${sameUuid.name}`,
+    {
+      hint: 'It is another copy of the same VM: remove it, or recover as a test, which gets a UUID of its own.',
+    },
+  );
+}
+
+/** Starts the networks of the VM that are there and not active. A test's own network is none of them. */
+export async function startNetworks(task: RecoverTask, adapted: Adapted, libvirt: Libvirt): Promise<void> {
+  for (const network of await networksOf(task, adapted, libvirt)) {
+    if (!(await network.isActive())) await network.start();
   }
-  if (task.purpose === 'recovery') await checkNetworks(adapted, libvirt);
-  await mkdir(task.storage_path, { recursive: true });
-  const { bavail, bsize } = await statfs(task.storage_path);
+}
+
+async function networksOf(task: RecoverTask, adapted: Adapted, libvirt: Libvirt): Promise<Network[]> {
+  if (task.purpose === 'test') return [];
+  return await Promise.all(
+    adapted.networks.map(async (name) => {
+      const network = await found(libvirt.lookupNetworkByName(name));
+      if (network !== undefined) return network;
+      throw new Failure('not_found', `recover ${task.name}: this host has no network ${name}`, {
+        hint: "Define it, or map the VM's network to another with --network FROM=TO.",
+      });
+    }),
+  );
+}
+
+async function checkSpace(task: RecoverTask): Promise<void> {
+  const { bavail, bsize } = await spaceAt(task.storage_path);
   const pulled = task.purpose === 'recovery' ? (task.view.stored_bytes ?? 0) : 0;
   const needed = pulled + HEADROOM_BYTES;
   if (bavail * bsize >= needed) return;
@@ -65,19 +80,14 @@ export async function checkTarget(task: RecoverTask, adapted: Adapted, libvirt: 
   );
 }
 
-async function checkNetworks(adapted: Adapted, libvirt: Libvirt): Promise<void> {
-  const devices = childOf(parseXml(adapted.xml, 'the adapted definition', 'domain'), 'devices');
-  const interfaces = devices === undefined ? [] : childrenOf(devices, 'interface');
-  for (const element of interfaces) {
-    if (attributeOf(element, 'type') !== 'network') continue;
-    const name = attributeOf(childOf(element, 'source'), 'network') ?? '';
-    const network = await found(libvirt.lookupNetworkByName(name));
-    if (network === undefined) {
-      throw new Failure('not_found', `recover: this host has no network ${name}`, {
-        hint: "Define it, or map the VM's network to another with --network FROM=TO.",
-      });
-    }
-    if (!(await network.isActive())) await network.start();
+/** Of the file system that the directory is on, or will be once it is made. */
+async function spaceAt(path: string): Promise<{ bavail: number; bsize: number }> {
+  try {
+    return await statfs(path);
+  } catch (error) {
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    if (isMissing && dirname(path) !== path) return await spaceAt(dirname(path));
+    throw new Failure('storage_io', `read how much room ${path} has`, { cause: error });
   }
 }
 
@@ -88,8 +98,4 @@ async function found<T>(lookup: Promise<T>): Promise<T | undefined> {
     if (hasLibvirtCode(error, LibvirtCode.noDomain, LibvirtCode.noNetwork)) return undefined;
     throw error;
   }
-}
-
-function hostArch(): string {
-  return process.arch === 'arm64' ? 'aarch64' : 'x86_64';
 }

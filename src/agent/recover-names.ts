@@ -2,10 +2,21 @@
 import { createHash } from 'node:crypto';
 import type { RecoverTask } from '#/control/orders.ts';
 
+/** With the task's id this stays below the 255 bytes of a file's name. */
+const NAME_LENGTH_MAX = 100;
+
 /** Where the recovered VM's disks lie: readable for people, unique by the task. */
 export function taskDirectory(task: RecoverTask): string {
-  const name = task.name.replaceAll(/[^A-Za-z0-9._-]/g, '_').replace(/^\.+/, '_');
+  const name = task.name
+    .replaceAll(/[^A-Za-z0-9._-]/g, '_')
+    .replace(/^\.+/, '_')
+    .slice(0, NAME_LENGTH_MAX);
   return `${task.storage_path}/${name}-${task.id}`;
+}
+
+/** Where libvirt keeps what the guest says on its serial port while nobody listens. */
+export function consoleLogPath(directory: string): string {
+  return `${directory}/console.log`;
 }
 
 /** A test's own UUID, the same at every try: a version 8 UUID (RFC 9562, section 5.8) from the task's id. */

@@ -1,6 +1,7 @@
 /** The isolated network of one test: a bridge without addresses, that reaches nothing but the test's own guests. */
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { hasLibvirtCode, LibvirtCode } from '#/libvirt/errors.ts';
+import type { Network } from '#/libvirt/network.ts';
 import { taskTag } from './recover-names.ts';
 
 export function testNetworkName(taskId: string): string {
@@ -24,10 +25,7 @@ export async function removeTestNetwork(libvirt: Libvirt, name: string): Promise
   await network.undefine();
 }
 
-async function existingNetwork(
-  libvirt: Libvirt,
-  name: string,
-): Promise<Awaited<ReturnType<Libvirt['lookupNetworkByName']>> | undefined> {
+async function existingNetwork(libvirt: Libvirt, name: string): Promise<Network | undefined> {
   try {
     return await libvirt.lookupNetworkByName(name);
   } catch (error) {

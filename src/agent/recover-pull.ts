@@ -1,47 +1,96 @@
 /**
  * Pulls a recovered VM's disks out of the served recovery point until it stands alone.
  *
- * While it still reads from the replica, a restart of the replication server makes QEMU stop the guest on a failed
- * read; it is resumed here as soon as the server answers again, and a pull that failed is begun anew. What counts as
- * done is the definition of the running VM: no disk of it has a backing image.
+ * What counts as done is the definition of the running VM: no disk of it has a backing image. A pull that fails, as it
+ * does when the replication server is restarted, is begun again; what it has copied it has. A VM that was shut down
+ * meanwhile is held paused, where it runs nothing and libvirt can pull, and ended again afterwards.
  */
-import type { RecoverTask } from '#/control/orders.ts';
-import { Failure } from '#/lib/failure.ts';
+import { describe, failureIn } from '#/lib/failure.ts';
+import type { DomainState } from '#/libvirt/domain-state.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import { hasLibvirtCode, LibvirtCode } from '#/libvirt/errors.ts';
-import { attributeOf, childOf, childrenOf, parseXml, serializeXml, setAttributes } from '#/libvirt/xml.ts';
-import type { RecoverContext } from './recover-task.ts';
+import {
+  attributeOf,
+  childOf,
+  childrenOf,
+  ensureElement,
+  parseXml,
+  removeElement,
+  serializeXml,
+  setAttributes,
+} from '#/libvirt/xml.ts';
+import type { ErrorPolicies } from '#/recovery/adapt-definition.ts';
+import { consoleLogPath } from './recover-names.ts';
+import type { RecoveryState } from './recovery-state.ts';
+import { isMeant, isOff, type StartParts } from './sign-of-life.ts';
 
-const POLL_MS = 500;
+const POLL_MS = 250;
+/** After a failure: the replication server is away, most likely. */
+const RETRY_MS = 2000;
 
+/** `policies` are what the VM's disks do on errors once they stand alone, by their keys. */
+export type PullParts = StartParts & { policies: ReadonlyMap<string, ErrorPolicies> };
+
+/** Resolves with the state of an independent VM, on disk. Throws when the VM is gone, not while the point is. */
 export async function makeIndependent(
   domain: Domain,
-  task: RecoverTask,
-  context: RecoverContext,
+  parts: PullParts,
   signal: AbortSignal,
-): Promise<void> {
-  const total = task.view.disks.reduce((sum, disk) => sum + disk.bytes, 0);
+): Promise<RecoveryState> {
+  const { context, note } = parts;
+  let { state } = parts;
   for (;;) {
     signal.throwIfAborted();
-    const { state, reason } = await domain.getState();
-    if (state === 'shutoff' || state === 'crashed') {
-      throw new Failure('conflict', `recover ${task.name}: the VM stopped before its disks were pulled`, {
-        hint: 'Start it again: its disks go on reading from the replica, and repeat the recovery to pull them.',
-      });
+    try {
+      state = await keepUp(domain, state, parts);
+      if (await hasPulled(domain, parts)) break;
+      note(null);
+      await context.clock.sleep(POLL_MS, signal);
+    } catch (error) {
+      const isPassing =
+        failureIn(error)?.code === 'libvirt_error' && !hasLibvirtCode(error, LibvirtCode.noDomain);
+      if (!isPassing) throw error;
+      note(`The pull is held up and tried again: ${describe(error)}`);
+      await context.clock.sleep(RETRY_MS, signal);
     }
-    if (state === 'paused' && reason === 'io-error') await domain.resume();
-    const dependent = await dependentDisks(domain);
-    if (dependent.length === 0) break;
-    let pulled = total;
-    for (const key of dependent) {
-      const disk = task.view.disks.find((wanted) => wanted.key === key);
-      if (disk !== undefined) pulled -= disk.bytes - (await pull(domain, key));
-    }
-    context.steps.setProgress(Math.max(0, pulled), total);
-    await context.clock.sleep(POLL_MS, signal);
   }
-  context.steps.setProgress(total, total);
-  await restorePolicies(domain, context);
+  note(null);
+  if (state.isHeld) await letGo(domain);
+  await settleDefinition(domain, parts);
+  const independent = { ...state, isHeld: false, isIndependent: true };
+  await context.states.write(independent);
+  return independent;
+}
+
+/** Starts a VM that went down, since only a running QEMU pulls. */
+async function keepUp(domain: Domain, state: RecoveryState, parts: StartParts): Promise<RecoveryState> {
+  const now: DomainState = await domain.getState();
+  if (!isOff(now)) return state;
+  const isHeld = state.isHeld || isMeant(now);
+  const held = { ...state, isHeld };
+  // Before the start: a VM that is paused by us and not known to be would be left so.
+  if (isHeld !== state.isHeld) await parts.context.states.write(held);
+  await domain.start(isHeld ? ['paused'] : []);
+  return held;
+}
+
+/** Ends a VM that was held. One that somebody has resumed meanwhile stays up. */
+async function letGo(domain: Domain): Promise<void> {
+  if ((await domain.getState()).state === 'paused') await domain.destroy(['graceful']);
+}
+
+/** True when no disk depends on the recovery point any more; begins pulls that are not under way. */
+async function hasPulled(domain: Domain, { task, context }: StartParts): Promise<boolean> {
+  const total = task.view.disks.reduce((sum, disk) => sum + disk.bytes, 0);
+  const dependent = await dependentDisks(domain);
+  let pulled = total;
+  for (const key of dependent) {
+    const disk = task.view.disks.find((wanted) => wanted.key === key);
+    const done = await pull(domain, key);
+    if (disk !== undefined) pulled -= disk.bytes - Math.min(done, disk.bytes);
+  }
+  context.steps.setProgress(Math.max(0, pulled), total);
+  return dependent.length === 0;
 }
 
 /** Bytes pulled so far; begins the pull when none is under way. */
@@ -52,33 +101,39 @@ async function pull(domain: Domain, key: string): Promise<number> {
     await domain.disk(key).pull();
   } catch (error) {
     // A job that ended or began between the question and the call; the next round sees which.
-    if (!hasLibvirtCode(error, LibvirtCode.blockCopyActive, LibvirtCode.operationInvalid)) throw error;
+    if (!hasLibvirtCode(error, LibvirtCode.blockCopyActive)) throw error;
   }
   return 0;
 }
 
 async function dependentDisks(domain: Domain): Promise<string[]> {
-  const devices = childOf(
-    parseXml(await domain.getXml(), `the definition of ${domain.name}`, 'domain'),
-    'devices',
-  );
-  const disks = devices === undefined ? [] : childrenOf(devices, 'disk');
-  return disks
+  const devices = childOf(parseXml(await domain.getXml(), `the definition of ${domain.name}`), 'devices');
+  return (devices === undefined ? [] : childrenOf(devices, 'disk'))
     .filter((disk) => attributeOf(childOf(disk, 'backingStore'), 'type') !== undefined)
     .map((disk) => attributeOf(childOf(disk, 'target'), 'dev') ?? '');
 }
 
-/** Stopping on errors was for the time on the replica; from its next start on the VM has libvirt's usual policies. */
-async function restorePolicies(domain: Domain, context: RecoverContext): Promise<void> {
+/**
+ * Stopping on errors was for the time on the replica; from its next start on the VM has the policies that it had on
+ * the protected site, and no trace of the recovery point.
+ */
+async function settleDefinition(domain: Domain, { context, policies, state }: PullParts): Promise<void> {
   const definition = parseXml(
     await domain.getXml(['inactive', 'secure']),
     `the definition of ${domain.name}`,
-    'domain',
   );
   const devices = childOf(definition, 'devices');
-  for (const disk of devices === undefined ? [] : childrenOf(devices, 'disk')) {
-    const driver = childOf(disk, 'driver');
-    if (driver !== undefined) setAttributes(driver, { error_policy: undefined, rerror_policy: undefined });
+  if (devices === undefined) return;
+  for (const disk of childrenOf(devices, 'disk')) {
+    const policy = policies.get(attributeOf(childOf(disk, 'target'), 'dev') ?? '');
+    if (policy === undefined) continue;
+    for (const backing of childrenOf(disk, 'backingStore')) removeElement(backing);
+    setAttributes(ensureElement(disk, 'driver'), policy);
+  }
+  for (const terminal of [...childrenOf(devices, 'serial'), ...childrenOf(devices, 'console')]) {
+    for (const log of childrenOf(terminal, 'log')) {
+      if (attributeOf(log, 'file') === consoleLogPath(state.directory)) removeElement(log);
+    }
   }
   await context.libvirt.defineDomain(serializeXml(definition));
 }

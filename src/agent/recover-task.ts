@@ -4,18 +4,21 @@
  * Overlay, firmware, network, define, start, sign of life, pull: each step can be repeated. A recovery pulls its disks
  * until it stands alone; a test stays on its overlays, since it is going to be thrown away.
  */
-import type { Libvirt } from '#/libvirt/libvirt.ts';
-import type { Clock } from '#/lib/clock.ts';
 import type { RecoverTask } from '#/control/orders.ts';
+import type { Clock } from '#/lib/clock.ts';
+import type { Domain } from '#/libvirt/domain.ts';
+import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { adaptDefinition, type Adapted } from '#/recovery/adapt-definition.ts';
-import { checkTarget, ownDomain, targetHost } from './recover-check.ts';
+import type { Places } from './places.ts';
+import { checkTarget, ownDomain, startNetworks } from './recover-check.ts';
 import { makeOverlays, readDefinition, restoreFirmware, type FirmwarePaths } from './recover-files.ts';
+import { consoleLogPath, taskDirectory, taskUuid } from './recover-names.ts';
 import { ensureTestNetwork, testNetworkName } from './recover-network.ts';
 import { makeIndependent } from './recover-pull.ts';
 import type { RecoveryState, RecoveryStates } from './recovery-state.ts';
 import { requireSign, startAndWait, type Awakening } from './sign-of-life.ts';
-import { taskDirectory, taskUuid } from './recover-names.ts';
-import type { StepLog } from './step-log.ts';
+import type { Note, StepLog } from './step-log.ts';
+import { targetHost } from './target-host.ts';
 
 export type RecoverContext = {
   libvirt: Libvirt;
@@ -23,6 +26,10 @@ export type RecoverContext = {
   states: RecoveryStates;
   firmware: FirmwarePaths;
   steps: StepLog;
+  /** Pulls under way at the same time on this host. */
+  pulls: Places;
+  /** The VM is up, and what is left takes long: another VM may start. */
+  isUp: () => void;
 };
 
 export type RecoverResult = {
@@ -30,6 +37,7 @@ export type RecoverResult = {
   vm_name: string;
   sequence: number;
   first_instruction_ms: number | null;
+  /** Null when the VM has nothing that could give one. */
   sign_of_life: string | null;
   sign_of_life_ms: number | null;
   console_tail: string;
@@ -39,47 +47,87 @@ export type RecoverResult = {
 };
 
 /**
- * Throws Failure already_exists, vm_unsupported, storage_full, timeout (the VM runs, but gave no sign of life),
- * libvirt_error, tool_failed.
+ * Throws Failure already_exists, not_found, vm_unsupported, usage_invalid, storage_full, timeout (the VM runs, but
+ * gave no sign of life), libvirt_error, tool_failed.
  */
 export async function runRecover(
   task: RecoverTask,
   context: RecoverContext,
   signal: AbortSignal,
 ): Promise<RecoverResult> {
-  const { steps, libvirt } = context;
-  const adapted = await steps.run('check', () => prepare(task, context));
-  let state = (await context.states.read(task.id)) ?? newState(task, adapted);
-  const existing = await ownDomain(libvirt, task);
-  if (existing === undefined && !state.started) {
-    await steps.run('check the target', () => checkTarget(task, adapted, libvirt));
-    await context.states.write(state);
-    await steps.run('make overlays', () => makeOverlays(task, state.directory, signal));
-    await steps.run('restore firmware state', () => restoreFirmware(task, state, context.firmware));
-  }
-  if (state.network !== null)
-    await steps.run('make the test network', () => ensureTestNetwork(libvirt, task.id));
-  const domain = existing ?? (await steps.run('define', () => libvirt.defineDomain(adapted.xml)));
-  state = { ...state, started: true };
-  await context.states.write(state);
-  const awakening = await steps.run('start', () =>
-    startAndWait(domain, { task, context, hasSign: state.sign !== null }, signal),
+  const { states } = context;
+  const step = async <T>(name: string, work: (note: Note) => Promise<T>): Promise<T> => {
+    signal.throwIfAborted();
+    return await context.steps.run(name, work);
+  };
+  const [adapted, kept] = await step('check', () =>
+    Promise.all([prepare(task, context), states.read(task.id)]),
   );
-  state = { ...state, ...remembered(state, awakening) };
-  await context.states.write(state);
-  if (task.purpose === 'recovery') {
-    await steps.run('pull the disks', () => makeIndependent(domain, task, context, signal));
+  let state = kept ?? newState(task, adapted);
+  const domain = await ensureDefined({ task, context, adapted, state, step }, signal);
+  if (!state.started) {
+    state = { ...state, started: true };
+    await states.write(state);
   }
-  requireSign(state.sign, awakening, task);
+  const awakening = await step('start', (note) =>
+    startAndWait(domain, { state, task, context, note }, signal),
+  );
+  state = awakening.state;
+  context.isUp();
+  if (task.purpose === 'recovery' && !state.isIndependent) {
+    state = await step('pull the disks', async (note) => {
+      using _place = await context.pulls.take(signal);
+      return await makeIndependent(
+        domain,
+        { state, task, context, note, policies: adapted.policies },
+        signal,
+      );
+    });
+  }
+  requireSign(awakening, task);
   return result({ task, adapted, state, awakening });
+}
+
+/** The VM as this task defined it, with all that it needs made before. */
+async function ensureDefined(
+  parts: {
+    task: RecoverTask;
+    context: RecoverContext;
+    adapted: Adapted;
+    state: RecoveryState;
+    step: <T>(name: string, work: (note: Note) => Promise<T>) => Promise<T>;
+  },
+  signal: AbortSignal,
+): Promise<Domain> {
+  const { task, context, adapted, state, step } = parts;
+  const { libvirt } = context;
+  const existing = await ownDomain(libvirt, task, adapted.uuid);
+  const making: Promise<unknown>[] = [];
+  if (existing === undefined && !state.started) {
+    await step('check the target', () => checkTarget(task, adapted, libvirt));
+    await context.states.write(state);
+    making.push(
+      step('make overlays', () => makeOverlays(task, state.directory, signal)),
+      step('restore firmware state', () => restoreFirmware(task, state, context.firmware)),
+    );
+  }
+  making.push(
+    state.network === null
+      ? step('start networks', () => startNetworks(task, adapted, libvirt))
+      : step('make the test network', () => ensureTestNetwork(libvirt, task.id)),
+  );
+  // All have ended before a failure is passed on: nothing is made after the task has ended.
+  for (const made of await Promise.allSettled(making)) if (made.status === 'rejected') throw made.reason;
+  return existing ?? (await step('define', () => libvirt.defineDomain(adapted.xml)));
 }
 
 async function prepare(task: RecoverTask, context: RecoverContext): Promise<Adapted> {
   const directory = taskDirectory(task);
   const isTest = task.purpose === 'test';
   const hasNvram = task.view.attachments.some((attachment) => attachment.kind === 'nvram');
+  const [definition, host] = await Promise.all([readDefinition(task), targetHost(context.libvirt)]);
   return adaptDefinition(
-    await readDefinition(task),
+    definition,
     {
       name: task.name,
       ...(isTest ? { uuid: taskUuid(task.id), isolatedNetwork: testNetworkName(task.id) } : {}),
@@ -99,18 +147,10 @@ async function prepare(task: RecoverTask, context: RecoverContext): Promise<Adap
       networks: task.networks,
       defaultNetwork: task.default_network,
       ...(hasNvram ? { nvramPath: `${directory}/nvram` } : {}),
+      consoleLogPath: consoleLogPath(directory),
     },
-    await targetHost(context.libvirt),
+    host,
   );
-}
-
-/** A repeated task keeps what the first try saw: a guest that booted long ago says nothing new. */
-function remembered(state: RecoveryState, awakening: Awakening): Partial<RecoveryState> {
-  return {
-    firstInstructionMs: state.firstInstructionMs ?? awakening.firstInstructionMs,
-    sign: state.sign ?? awakening.sign,
-    signMs: state.signMs ?? awakening.signMs,
-  };
 }
 
 function newState(task: RecoverTask, adapted: Adapted): RecoveryState {
@@ -120,10 +160,14 @@ function newState(task: RecoverTask, adapted: Adapted): RecoveryState {
     uuid: adapted.uuid,
     directory: taskDirectory(task),
     network: task.purpose === 'test' ? testNetworkName(task.id) : null,
+    hasTpm: task.view.attachments.some((attachment) => attachment.kind === 'tpm'),
     started: false,
     firstInstructionMs: null,
+    hasRun: false,
     sign: null,
     signMs: null,
+    isHeld: false,
+    isIndependent: false,
   };
 }
 
@@ -142,8 +186,8 @@ function result(parts: {
     sign_of_life: state.sign,
     sign_of_life_ms: state.signMs,
     console_tail: awakening.consoleTail,
-    independent: task.purpose === 'recovery',
+    independent: state.isIndependent,
     directory: state.directory,
-    notes: adapted.notes,
+    notes: [...adapted.notes, ...awakening.notes],
   };
 }

@@ -9,6 +9,8 @@ type Step = TaskReport['steps'][number];
 const STEPS_MAX = 64;
 const NOTE_LENGTH_MAX = 1000;
 
+export type Note = (text: string | null) => void;
+
 export class StepLog {
   readonly #clock: Clock;
   readonly #changed: () => void;
@@ -34,13 +36,22 @@ export class StepLog {
     this.#changed();
   }
 
-  /** Runs a step between its two records; a failure is noted on it and passed on. */
-  async run<T>(name: string, work: () => Promise<T>): Promise<T> {
+  /**
+   * Runs a step between its two records; a failure is noted on it and passed on. `work` may note on its step what
+   * holds it up, and with null that nothing does any more.
+   */
+  async run<T>(name: string, work: (note: Note) => Promise<T>): Promise<T> {
     const step: Step = { name, started_ms: this.#clock.now(), ended_ms: null, note: null };
     this.#steps = [...this.#steps, step].slice(-STEPS_MAX);
     this.#changed();
+    const note: Note = (text) => {
+      const cut = text?.slice(0, NOTE_LENGTH_MAX) ?? null;
+      if (cut === step.note) return;
+      step.note = cut;
+      this.#changed();
+    };
     try {
-      return await work();
+      return await work(note);
     } catch (error) {
       step.note = describe(error).slice(0, NOTE_LENGTH_MAX);
       throw error;

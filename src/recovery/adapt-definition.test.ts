@@ -12,7 +12,6 @@ const definition = (devices: string, os = '<type arch="x86_64">hvm</type>', type
   <os>${os}</os>
   <devices>${devices}</devices>
   <seclabel type="dynamic"/>
-  <qemu:commandline><qemu:arg value="-foo"/></qemu:commandline>
 </domain>`;
 const disk = `<disk type="block" device="disk"><driver name="qemu" type="qcow2" cache="none"/>
   <source dev="/dev/vg/web"/><backingStore/><target dev="vda" bus="virtio"/><serial>abc</serial><boot order="1"/></disk>`;
@@ -23,8 +22,8 @@ const adaptation: Adaptation = {
   networks: { prod: 'dr' },
   defaultNetwork: null,
 };
-const host: TargetHost = { hasPath: () => true, domainTypes: ['kvm', 'qemu'] };
-const bareHost: TargetHost = { hasPath: () => false, domainTypes: ['qemu'] };
+const host: TargetHost = { hasPath: () => true, domainTypes: ['kvm', 'qemu'], emulators: ['/usr/bin/qemu'] };
+const bareHost: TargetHost = { hasPath: () => false, domainTypes: ['qemu'], emulators: [] };
 
 test('a disk becomes an overlay on the served point and keeps all else about itself', () => {
   const { xml, uuid } = adaptDefinition(definition(disk), adaptation, host);
@@ -41,7 +40,6 @@ test('a disk becomes an overlay on the served point and keeps all else about its
   assert.match(xml, /<serial>abc<\/serial><boot order="1"\/>/);
   assert.doesNotMatch(xml, /\/dev\/vg|seclabel|id="7"/);
   assert.match(xml, /kept/);
-  assert.match(xml, /<qemu:arg value="-foo"\/>/);
 });
 
 test('the mark of the recovery can be read back, and replaces an older one', () => {
@@ -127,12 +125,61 @@ test('firmware variables are taken from where they were restored', () => {
   assert.match(xml, /<nvram template="\/t.fd">\/store\/nvram<\/nvram>/);
 });
 
-test('a console that writes where nothing is becomes a terminal', () => {
+test('a console that writes to a file of the host becomes a terminal', () => {
   const serial = '<serial type="file"><source path="/gone/serial.log"/><target port="0"/></serial>';
-  const { xml, notes } = adaptDefinition(definition(disk + serial), adaptation, {
-    ...host,
-    hasPath: () => false,
-  });
+  const { xml, notes } = adaptDefinition(definition(disk + serial), adaptation, host);
   assert.match(xml, /<serial type="pty"><target port="0"\/>/);
   assert.equal(notes.length, 1);
+});
+
+test('nothing of a definition reaches into this host: programs, files, devices, ports', () => {
+  const devices = `<emulator>/tmp/evil</emulator>${disk}
+    <filesystem type="mount"><source dir="/"/><target dir="all"/></filesystem>
+    <hostdev mode="subsystem" type="pci"/><redirdev bus="usb" type="tcp"/>
+    <channel type="unix"><source mode="bind" path="/etc/x"/><target type="virtio" name="a"/></channel>
+    <channel type="pipe"><source path="/etc/y"/><target type="virtio" name="b"/></channel>
+    <console type="tcp"><source mode="bind" host="0.0.0.0" service="22"/><protocol type="raw"/></console>
+    <parallel type="dev"><source path="/dev/mem"/></parallel>
+    <serial type="pty"><log file="/etc/cron.d/x"/></serial>
+    <tpm model="tpm-tis"><backend type="passthrough"><device path="/dev/tpm0"/></backend></tpm>
+    <interface type="user"><script path="/tmp/evil"/><backend logFile="/etc/z"/></interface>
+    <graphics type="vnc" port="5900" autoport="no" listen="192.0.2.1"><listen type="address"/></graphics>`;
+  const hostile = definition(devices).replace(
+    '</domain>',
+    '<q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0"><q:arg value="-x"/></q:commandline></domain>',
+  );
+  const { xml, notes } = adaptDefinition(hostile, adaptation, host);
+  assert.doesNotMatch(
+    xml,
+    /evil|filesystem|hostdev|redirdev|\/etc|\/dev\/(mem|tpm)|tcp|commandline|5900|192/,
+  );
+  assert.match(xml, /<graphics type="vnc" autoport="yes"\/>/);
+  assert.equal(notes.length, 10, notes.join('\n'));
+});
+
+test('a VM is not pinned to processors of another host, and identity in firmware follows the UUID', () => {
+  const more = `<vcpu cpuset="4-7">2</vcpu><numatune><memory nodeset="1"/></numatune><genid>${UUID}</genid>
+    <cputune><shares>9</shares><vcpupin vcpu="0" cpuset="4"/></cputune>
+    <sysinfo type="smbios"><system><entry name="uuid">${UUID}</entry></system></sysinfo>`;
+  const uuid = UUID.replace('6f', '7f');
+  const text = definition(disk).replace('<os>', `${more}<os>`);
+  const { xml, notes } = adaptDefinition(text, { ...adaptation, uuid }, host);
+  assert.match(xml, /<vcpu>2<\/vcpu><genid\/>/);
+  assert.match(xml, /<cputune><shares>9<\/shares><\/cputune>/);
+  assert.match(xml, new RegExp(`<entry name="uuid">${uuid}`));
+  assert.doesNotMatch(xml, new RegExp(UUID));
+  assert.equal(notes.length, 1);
+});
+
+test('what is no definition of a VM that can be told apart is refused', () => {
+  const refused = (text: string, change: Partial<Adaptation> = {}): void =>
+    assert.throws(
+      () => adaptDefinition(text, { ...adaptation, ...change }, host),
+      (error) => hasCode(error, 'usage_invalid'),
+    );
+  refused('<domain');
+  refused('<network/>');
+  refused('<!DOCTYPE domain [<!ENTITY a "b">]><domain>&a;</domain>');
+  refused(definition(disk).replace(UUID, '../../etc'));
+  refused(definition(disk), { disks: [...adaptation.disks, ...adaptation.disks] });
 });

@@ -21,7 +21,8 @@ import {
   textOf,
 } from '#/libvirt/xml.ts';
 import type { XmlElement } from '#/libvirt/xml.ts';
-import { adaptInterfaces } from './adapt-interfaces.ts';
+import { adaptHostParts, adaptIdentity } from './adapt-host-parts.ts';
+import { adaptInterfaces, networksIn } from './adapt-interfaces.ts';
 import { RECOVERY_NAMESPACE, recoveryMark, type RecoveryMark } from './recovery-mark.ts';
 
 export type AdaptedDisk = {
@@ -37,7 +38,12 @@ export type TargetHost = {
   hasPath(path: string): boolean;
   /** Domain types that libvirt offers for the guest's architecture, such as `kvm` and `qemu`. */
   domainTypes: readonly string[];
+  /** The emulators that libvirt knows for it. */
+  emulators: readonly string[];
 };
+
+/** What a disk does on errors; `undefined` is libvirt's own choice. */
+export type ErrorPolicies = { error_policy: string | undefined; rerror_policy: string | undefined };
 
 export type Adaptation = {
   name: string;
@@ -52,11 +58,17 @@ export type Adaptation = {
   isolatedNetwork?: string;
   /** Where the carried firmware variables lie on this host, when the VM has any. */
   nvramPath?: string;
+  /** libvirt writes there what the guest says on its first serial port. */
+  consoleLogPath?: string;
 };
 
 export type Adapted = {
   xml: string;
   uuid: string;
+  /** The names of this host's networks that it is connected to. */
+  networks: string[];
+  /** What its disks did on errors on the protected site, and do again once they stand alone, by their keys. */
+  policies: Map<string, ErrorPolicies>;
   /** What was taken out or changed beyond disks, networks and names, in whole sentences. */
   notes: string[];
 };
@@ -70,18 +82,27 @@ export function adaptDefinition(definition: string, adaptation: Adaptation, host
   setText(ensureElement(domain, 'name'), adaptation.name);
   if (adaptation.uuid !== undefined) setText(ensureElement(domain, 'uuid'), adaptation.uuid);
   const uuid = textOf(domain, 'uuid') ?? '';
+  if (!UUID.test(uuid)) throw refuseDefinition(adaptation.name, 'it has no UUID');
+  adaptIdentity(domain, uuid);
   for (const label of childrenOf(domain, 'seclabel')) removeElement(label);
   adaptBoot(domain, adaptation, host, notes);
   const devices = childOf(domain, 'devices');
-  if (devices === undefined)
-    throw new Failure('usage_invalid', `adapt definition of ${adaptation.name}: no devices`);
-  adaptEmulator(devices, host, notes);
-  adaptDisks(devices, adaptation, notes);
+  if (devices === undefined) throw refuseDefinition(adaptation.name, 'it has no devices');
+  const policies = adaptDisks(devices, adaptation, notes);
   adaptInterfaces(devices, adaptation, notes);
-  removeHostDevices(devices, notes);
-  adaptCharacterDevices(devices, host, notes);
+  adaptHostParts(domain, devices, host, notes);
+  const serial = childOf(devices, 'serial') ?? childOf(devices, 'console');
+  if (serial !== undefined && adaptation.consoleLogPath !== undefined) {
+    appendElement(serial, 'log', { file: adaptation.consoleLogPath, append: 'off' });
+  }
   writeMark(domain, adaptation.mark);
-  return { xml: serializeXml(domain), uuid, notes };
+  return { xml: serializeXml(domain), uuid, networks: networksIn(devices), policies, notes };
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+function refuseDefinition(name: string, why: string): Failure {
+  return new Failure('usage_invalid', `adapt the definition of ${name}: ${why}`);
 }
 
 function adaptType(domain: XmlElement, host: TargetHost, notes: string[]): void {
@@ -131,15 +152,6 @@ function adaptBoot(domain: XmlElement, adaptation: Adaptation, host: TargetHost,
   notes.push(`The firmware ${loaderPath} is not on this host, so libvirt chooses one.`);
 }
 
-/** Without an emulator libvirt takes the host's own, which is right when the protected site has another path. */
-function adaptEmulator(devices: XmlElement, host: TargetHost, notes: string[]): void {
-  const emulator = childOf(devices, 'emulator');
-  const path = textOf(devices, 'emulator') ?? '';
-  if (emulator === undefined || host.hasPath(path)) return;
-  removeElement(emulator);
-  notes.push(`The emulator ${path} is not on this host, so libvirt chooses one.`);
-}
-
 /** What tells where a disk's bytes are; all else about a disk (bus, serial, boot order, tuning) stays. */
 const SOURCE_PARTS = [
   'source',
@@ -152,13 +164,25 @@ const SOURCE_PARTS = [
   'readonly',
 ];
 
-function adaptDisks(devices: XmlElement, adaptation: Adaptation, notes: string[]): void {
+function adaptDisks(
+  devices: XmlElement,
+  adaptation: Adaptation,
+  notes: string[],
+): Map<string, ErrorPolicies> {
+  const policies = new Map<string, ErrorPolicies>();
   const wanted = new Map(adaptation.disks.map((disk) => [disk.key, disk]));
+  if (wanted.size < adaptation.disks.length)
+    throw refuseDefinition(adaptation.name, 'the point names a disk twice');
   for (const element of childrenOf(devices, 'disk')) {
     const key = attributeOf(childOf(element, 'target'), 'dev') ?? '';
     const disk = wanted.get(key);
     wanted.delete(key);
     if (disk !== undefined) {
+      const driver = childOf(element, 'driver');
+      policies.set(key, {
+        error_policy: attributeOf(driver, 'error_policy'),
+        rerror_policy: attributeOf(driver, 'rerror_policy'),
+      });
       pointAtOverlay(element, disk);
       continue;
     }
@@ -171,7 +195,7 @@ function adaptDisks(devices: XmlElement, adaptation: Adaptation, notes: string[]
     notes.push(`Disk ${key} is not part of the replica, so the VM starts without it.`);
   }
   const [missing] = wanted.keys();
-  if (missing === undefined) return;
+  if (missing === undefined) return policies;
   throw new Failure(
     'vm_unsupported',
     `adapt definition: it names no disk ${missing}, which the recovery point has`,
@@ -184,7 +208,7 @@ function adaptDisks(devices: XmlElement, adaptation: Adaptation, notes: string[]
  */
 function pointAtOverlay(element: XmlElement, disk: AdaptedDisk): void {
   for (const name of SOURCE_PARTS) removeChildren(element, name);
-  setAttributes(element, { type: 'file' });
+  setAttributes(element, { type: 'file', device: 'disk', rawio: undefined, sgio: undefined });
   const policies = { error_policy: 'stop', rerror_policy: 'stop' };
   setAttributes(ensureElement(element, 'driver'), { name: 'qemu', type: 'qcow2', ...policies });
   appendElement(element, 'source', { file: disk.overlayPath });
@@ -195,46 +219,12 @@ function pointAtOverlay(element: XmlElement, disk: AdaptedDisk): void {
   appendElement(backing, 'backingStore');
 }
 
-function removeHostDevices(devices: XmlElement, notes: string[]): void {
-  for (const element of childrenOf(devices, 'hostdev')) {
-    removeElement(element);
-    notes.push('A host device of the protected site was taken out of the definition.');
-  }
-}
-
-/** Consoles that write to files or listen at places that are not here become plain pseudo-terminals. */
-function adaptCharacterDevices(devices: XmlElement, host: TargetHost, notes: string[]): void {
-  for (const kind of ['serial', 'console', 'parallel']) {
-    for (const element of childrenOf(devices, kind)) {
-      const log = childOf(element, 'log');
-      if (log !== undefined && !host.hasPath(parentOf(log.getAttribute('file') ?? ''))) removeElement(log);
-      const source = childOf(element, 'source');
-      const path = source?.getAttribute('path') ?? '';
-      const type = element.getAttribute('type') ?? 'pty';
-      if (type === 'pty') {
-        // The path of a pseudo-terminal is a leftover of the last run.
-        if (source !== undefined) removeElement(source);
-        element.removeAttribute('tty');
-        continue;
-      }
-      if (!['file', 'unix', 'dev', 'pipe'].includes(type) || host.hasPath(parentOf(path))) continue;
-      element.setAttribute('type', 'pty');
-      if (source !== undefined) removeElement(source);
-      notes.push(`A ${kind} device used ${path}, whose directory is not on this host; it is a terminal now.`);
-    }
-  }
-}
-
 function writeMark(domain: XmlElement, mark: RecoveryMark): void {
   const metadata = ensureElement(domain, 'metadata');
   for (const old of childrenOf(metadata)) {
     if (old.namespaceURI === RECOVERY_NAMESPACE) removeElement(old);
   }
   appendCopy(metadata, recoveryMark(mark));
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, path.lastIndexOf('/')) || '/';
 }
 
 function removeChildren(element: XmlElement, name: string): void {

@@ -12,7 +12,22 @@ import type { XmlElement } from '#/libvirt/xml.ts';
 import type { Adaptation } from './adapt-definition.ts';
 
 /** What ties an interface to the protected site's host. */
-const HOST_PARTS = ['source', 'target', 'virtualport', 'backend', 'actual', 'portForwards', 'vlan'];
+const HOST_PARTS = [
+  'source',
+  'target',
+  'virtualport',
+  'backend',
+  'actual',
+  'portForward',
+  'portForwards',
+  'vlan',
+  'teaming',
+  'ip',
+  'route',
+  // Programs that the host would run.
+  'script',
+  'downscript',
+];
 
 /**
  * Production keeps its MAC addresses: leases and licences hang on them. Throws Failure vm_unsupported for an interface
@@ -28,7 +43,10 @@ export function adaptInterfaces(devices: XmlElement, adaptation: Adaptation, not
       connect(element, adaptation.isolatedNetwork);
       continue;
     }
-    if (element.getAttribute('type') === 'user') continue;
+    if (element.getAttribute('type') === 'user') {
+      dropHostParts(element);
+      continue;
+    }
     const mapped = Object.hasOwn(adaptation.networks, network) ? adaptation.networks[network] : undefined;
     const target = mapped ?? adaptation.defaultNetwork;
     if (target === null) {
@@ -46,6 +64,14 @@ export function adaptInterfaces(devices: XmlElement, adaptation: Adaptation, not
   }
 }
 
+/** The networks of this host that the adapted interfaces are on, each once. */
+export function networksIn(devices: XmlElement): string[] {
+  const names = childrenOf(devices, 'interface')
+    .filter((element) => element.getAttribute('type') === 'network')
+    .map((element) => attributeOf(childOf(element, 'source'), 'network') ?? '');
+  return [...new Set(names)];
+}
+
 /** The name people map by: libvirt's network, or else the host's bridge or device. */
 function networkOf(element: XmlElement): string {
   const source = childOf(element, 'source');
@@ -57,9 +83,13 @@ function networkOf(element: XmlElement): string {
 }
 
 function connect(element: XmlElement, network: string): void {
+  dropHostParts(element);
+  setAttributes(element, { type: 'network' });
+  setAttributes(ensureElement(element, 'source'), { network });
+}
+
+function dropHostParts(element: XmlElement): void {
   for (const name of HOST_PARTS) {
     for (const found of childrenOf(element, name)) removeElement(found);
   }
-  setAttributes(element, { type: 'network' });
-  setAttributes(ensureElement(element, 'source'), { network });
 }

@@ -1,0 +1,301 @@
+/**
+ * Recoveries on a real host: real libvirtd, real QEMU under TCG, a guest that says what its disk answers, and a
+ * recovery point served by our own NBD server.
+ */
+import assert from 'node:assert/strict';
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { after, afterEach, before, test } from 'node:test';
+import type { RecoverTask } from '#/control/orders.ts';
+import { hasCode, type FailureCode } from '#/lib/failure.ts';
+import { systemClock } from '#/lib/system-clock.ts';
+import type { Domain } from '#/libvirt/domain.ts';
+import { Libvirt } from '#/libvirt/libvirt.ts';
+import { markIn } from '#/recovery/recovery-mark.ts';
+import { definition, makeEchoGuest } from '#test/echo-guest.ts';
+import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvirtd.ts';
+import { runDiscard } from './discard-task.ts';
+import { Places } from './places.ts';
+import { GuestTalk, rawBytes, ServedPoint } from './recovery-fixture.ts';
+import { runRecover, type RecoverContext, type RecoverResult } from './recover-task.ts';
+import { RecoveryStates } from './recovery-state.ts';
+import { StepLog } from './step-log.ts';
+import { targetHost } from './target-host.ts';
+import { tpmOwner } from './tpm-owner.ts';
+
+const UUID = '6f0c8f0e-6a77-4a52-9f3e-0d5b6a0c1d2e';
+const MAC = '52:54:00:aa:bb:cc';
+const forever = new AbortController().signal;
+
+let daemon: PrivateLibvirtd;
+let libvirt: Libvirt;
+let states: RecoveryStates;
+let disks: Record<string, Uint8Array>;
+let source: string;
+let firmware: RecoverContext['firmware'];
+let point: ServedPoint;
+let number = 0;
+
+before(async () => {
+  daemon = await startPrivateLibvirtd();
+  libvirt = await Libvirt.connect({ socketPath: daemon.socketPath });
+  states = new RecoveryStates(`${daemon.directory}/recoveries`);
+  firmware = { tpmDirectory: `${daemon.directory}/../lib/swtpm`, tpmOwner: await tpmOwner() };
+  const guest = await makeEchoGuest(daemon, 'source');
+  const [vda, vdb] = await Promise.all(
+    ['vda', 'vdb'].map((key) => rawBytes(daemon.run.bind(daemon), guest.imagePath(key))),
+  );
+  disks = { vda: vda!, vdb: vdb! };
+  source = definitionOf();
+  await libvirt.defineNetwork("<network><name>site-b</name><bridge name='siteb'/></network>");
+});
+
+after(async () => {
+  await point?.[Symbol.asyncDispose]();
+  await libvirt?.[Symbol.asyncDispose]();
+  await daemon?.[Symbol.asyncDispose]();
+});
+
+/** Each test has a point of its own, and leaves nothing. */
+async function newPoint(xml = source): Promise<ServedPoint> {
+  point = new ServedPoint(`${daemon.directory}/p${++number}`, disks);
+  await mkdir(point.directory);
+  await point.attach('definition', xml);
+  await point.start();
+  return point;
+}
+
+afterEach(async () => {
+  for (const name of await readdir(`${daemon.directory}/recoveries`).catch(() => [])) {
+    await discard(/recovery-(.*)\.json/.exec(name)![1]!);
+  }
+  await point.kill();
+  assert.deepEqual(await leftOver(), ['network site-b']);
+});
+
+function definitionOf(): string {
+  const nic = `<interface type="network"><mac address="${MAC}"/><source network="prod"/><model type="virtio"/>
+    <rom enabled="no"/></interface>`;
+  return definition('web', (target) => `/gone/${target}.qcow2`)
+    .replace('<memory', `<uuid>${UUID}</uuid><memory`)
+    .replace('<memballoon', `${nic}<memballoon`)
+    .replace('type="qcow2"', 'type="qcow2" error_policy="enospace"');
+}
+
+function context(steps = new StepLog(systemClock, () => undefined)): RecoverContext {
+  return {
+    libvirt,
+    clock: systemClock,
+    states,
+    firmware,
+    steps,
+    pulls: new Places(1),
+    isUp: () => undefined,
+  };
+}
+
+async function discard(taskId: string): Promise<Record<string, unknown>> {
+  return await runDiscard({ id: 'd', kind: 'discard', recover_task_id: taskId }, context(), forever);
+}
+
+/** Everything that a recovery may make on the host. */
+async function leftOver(): Promise<string[]> {
+  const list = async (path: string): Promise<string[]> =>
+    (await readdir(path).catch(() => [])).map((name) => `${path}/${name}`);
+  return [
+    ...(await libvirt.listDomains()).map(({ name }) => `domain ${name}`),
+    ...(await libvirt.listNetworks()).map(({ name }) => `network ${name}`),
+    ...(await list(`${daemon.directory}/recoveries`)),
+    ...(await list(`${point.directory}/images`)),
+    ...(await list(firmware.tpmDirectory)),
+  ];
+}
+
+async function images(result: RecoverResult): Promise<{ backing: unknown; inode: number }[]> {
+  return await Promise.all(
+    ['vda', 'vdb'].map(async (key) => {
+      const path = `${result.directory}/${key}.qcow2`;
+      const info = JSON.parse(await daemon.run('qemu-img', ['info', '-U', '--output=json', path])) as Record<
+        string,
+        unknown
+      >;
+      return { backing: info['backing-filename'] ?? null, inode: (await stat(path)).ino };
+    }),
+  );
+}
+
+async function vm(): Promise<Domain> {
+  return await libvirt.lookupDomainByName('web');
+}
+
+test('a VM is up within a second, gives its sign, stands alone, and goes on without the server', async () => {
+  await newPoint();
+  // The agent has asked this long before a recovery is ordered.
+  await targetHost(libvirt);
+  const steps = new StepLog(systemClock, () => undefined);
+  const startedMs = systemClock.now();
+  const result = await runRecover(point.task({ id: 'r1' }), context(steps), forever);
+  const times = steps.steps.map(({ name, started_ms: from, ended_ms: to }) => `${name} ${to! - from}`);
+  console.log(
+    `first instruction after ${result.first_instruction_ms! - startedMs} ms: ${times.join(', ')} ms`,
+  );
+  assert.equal(result.sign_of_life, 'serial port: !');
+  assert.equal(result.independent, true);
+  assert.deepEqual(result.notes, []);
+  await point.kill();
+  let domain = await vm();
+  assert.equal(domain.uuid, UUID);
+  for (let i = 0; i < 2; i++) {
+    await using talk = await GuestTalk.open(domain);
+    if (i > 0) assert.equal(await talk.hear(1), '!');
+    await talk.say('hiW');
+    assert.equal(await talk.hear(3), 'hi+');
+    // The next start is by the definition and the images alone.
+    await domain.destroy();
+    domain = await domain.start(['paused']);
+    if (i === 0) await domain.resume();
+  }
+  assert.deepEqual(
+    (await images(result)).map(({ backing }) => backing),
+    [null, null],
+  );
+  const xml = await domain.getXml(['inactive']);
+  assert.deepEqual(markIn(xml), {
+    taskId: 'r1',
+    replicaId: 'replica-1',
+    sequence: 7,
+    epoch: 2,
+    purpose: 'recovery',
+  });
+  assert.match(xml, /dev='vda'/);
+  assert.equal(xml.match(/error_policy=/g)?.length, 1);
+  assert.match(xml, /error_policy='enospace'/);
+  assert.doesNotMatch(xml, /backingStore|nbd|<log/);
+  assert.match(xml, new RegExp(`mac address='${MAC}'`));
+});
+
+test('a test has its own UUID, MAC address and network, stays on its overlays, and leaves nothing', async () => {
+  await newPoint();
+  await (await libvirt.defineDomain(definition('web', (key) => `/gone/${key}`))).isPersistent();
+  const before = await leftOver();
+  const task = point.task({ id: 't1', name: 'web-test', purpose: 'test', networks: {} });
+  const result = await runRecover(task, context(), forever);
+  const domain = await libvirt.lookupDomainByName('web-test');
+  const xml = await domain.getXml();
+  assert.notEqual(result.vm_uuid, UUID);
+  assert.equal(result.independent, false);
+  assert.doesNotMatch(xml, new RegExp(`${MAC}|${UUID}`));
+  const networkName = /<source network='([^']+)'/.exec(xml)![1]!;
+  assert.match(networkName, /^antipode-test-/);
+  const network = await libvirt.lookupNetworkByName(networkName);
+  assert.doesNotMatch(await network.getXml(), /<forward|<ip|<dns/);
+  assert.equal((await discard('t1'))['removed_vm'], 'web-test');
+  assert.deepEqual(await leftOver(), before);
+  assert.equal((await discard('t1'))['removed_vm'], null);
+  await (await vm()).undefine();
+});
+
+/** Dies in a step, or just after it, as a killed agent does: what the step has begun is not undone. */
+class DyingSteps extends StepLog {
+  readonly #at: { name: string; when: 'before' | 'after' };
+
+  constructor(at: { name: string; when: 'before' | 'after' }) {
+    super(systemClock, () => undefined);
+    this.#at = at;
+  }
+
+  override async run<T>(name: string, work: Parameters<StepLog['run']>[1]): Promise<T> {
+    const dies = (when: 'before' | 'after'): boolean => this.#at.name === name && this.#at.when === when;
+    if (dies('before')) throw new Error('killed');
+    const result = (await super.run(name, work)) as T;
+    if (dies('after')) throw new Error('killed');
+    return result;
+  }
+}
+
+const STEPS = [
+  'check',
+  'check the target',
+  'make overlays',
+  'restore firmware state',
+  'start networks',
+  'define',
+  'start',
+  'pull the disks',
+];
+
+test('a task that is killed before and after each step ends as one that is not', async () => {
+  await newPoint();
+  const task = point.task({ id: 'r2' });
+  let inodes: number[] | undefined;
+  for (const name of STEPS) {
+    for (const when of ['before', 'after'] as const) {
+      // Steps that are done for good are not repeated, and then there is nothing to be killed in.
+      await assert.rejects(runRecover(task, context(new DyingSteps({ name, when })), forever), /killed/);
+      const state = await states.read('r2');
+      if (state?.started !== true) continue;
+      const now = (await images({ directory: state.directory } as RecoverResult)).map(({ inode }) => inode);
+      assert.deepEqual(now, (inodes ??= now), `overlays were made anew after ${name}`);
+    }
+  }
+  const first = await runRecover(task, context(), forever);
+  assert.equal(first.independent, true);
+  assert.equal(first.sign_of_life, 'serial port: !');
+  assert.deepEqual(await runRecover(task, context(), forever), { ...first, console_tail: '' });
+  assert.deepEqual(
+    (await images(first)).map(({ inode }) => inode),
+    inodes,
+  );
+});
+
+test('a task that is cancelled in a step can be repeated', async () => {
+  await newPoint();
+  const task = point.task({ id: 'r3' });
+  for (const name of STEPS) {
+    const stop = new AbortController();
+    const steps = new StepLog(systemClock, () => {
+      if (steps.steps.at(-1)?.name === name) stop.abort();
+    });
+    await assert.rejects(runRecover(task, context(steps), stop.signal));
+  }
+  assert.equal((await runRecover(task, context(), forever)).independent, true);
+});
+
+const refusals: {
+  what: string;
+  code: FailureCode;
+  change?: Partial<RecoverTask>;
+  xml?: string;
+  other?: string;
+}[] = [
+  { what: 'its name is taken', code: 'already_exists', other: 'web' },
+  { what: 'its UUID is taken', code: 'already_exists', other: `else</name><uuid>${UUID}</uuid><name>else` },
+  { what: 'a network is not mapped', code: 'vm_unsupported', change: { networks: {} } },
+  { what: 'a network is not there', code: 'not_found', change: { networks: { prod: 'nowhere' } } },
+  { what: 'a definition is none', code: 'usage_invalid', xml: '<domain' },
+  {
+    what: 'a definition has an entity',
+    code: 'usage_invalid',
+    xml: '<!DOCTYPE d [<!ENTITY a "b">]><domain>&a;</domain>',
+  },
+  { what: 'a definition is of another host', code: 'vm_unsupported', xml: '<domain type="xen"/>' },
+];
+
+for (const { what, code, change, xml, other } of refusals) {
+  test(`a recovery is refused, and nothing is changed, when ${what}`, async () => {
+    await newPoint(xml ?? source);
+    let domain: Domain | undefined;
+    if (other !== undefined) {
+      const text = definition('x', (key) => `/gone/${key}`).replace(
+        '<name>x</name>',
+        other === 'web' ? '<name>web</name>' : `<name>else</name><uuid>${UUID}</uuid>`,
+      );
+      domain = await libvirt.defineDomain(text);
+    }
+    const before = await leftOver();
+    await assert.rejects(runRecover(point.task({ id: 'r4', ...change }), context(), forever), (error) =>
+      hasCode(error, code),
+    );
+    assert.deepEqual(await leftOver(), before);
+    await domain?.undefine();
+  });
+}

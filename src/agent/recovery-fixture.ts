@@ -1,0 +1,192 @@
+/** A recovery point that is served to a private libvirtd's host, and a way to talk to the guest recovered from it. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { RecoverTask } from '#/control/orders.ts';
+import type { Disk, Extent } from '#/disk/disk.ts';
+import { MemoryDisk } from '#/disk/memory-disk.ts';
+import type { Domain } from '#/libvirt/domain.ts';
+import type { RpcStream } from '#/libvirt/stream.ts';
+import { NbdServer } from '#/nbd/nbd-server.ts';
+
+/** Reads from here on wait while the point is held; what a guest boots by is before. */
+const HELD_FROM = 4 * 2 ** 20;
+
+/** What a replication server serves of one point, in this process, to be killed and started at will. */
+export class ServedPoint implements AsyncDisposable {
+  readonly directory: string;
+  readonly #disks: readonly HoldableDisk[];
+  readonly #sockets = new Set<Socket>();
+  #server: NbdServer | undefined;
+  #listener: Server | undefined;
+  #attachments: { kind: string; sha256: string }[] = [];
+
+  /** `disks` are raw contents by their keys. */
+  constructor(directory: string, disks: Readonly<Record<string, Uint8Array>>) {
+    this.directory = directory;
+    this.#disks = Object.entries(disks).map(([key, bytes]) => new HoldableDisk(key, new MemoryDisk(bytes)));
+  }
+
+  get attachmentsPath(): string {
+    return `${this.directory}/attachments`;
+  }
+
+  async attach(kind: 'definition' | 'nvram' | 'tpm', bytes: Uint8Array | string): Promise<void> {
+    await mkdir(this.attachmentsPath, { recursive: true });
+    await writeFile(`${this.attachmentsPath}/${kind === 'definition' ? 'definition.xml' : kind}`, bytes);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    this.#attachments = [...this.#attachments.filter((other) => other.kind !== kind), { kind, sha256 }];
+  }
+
+  async start(): Promise<void> {
+    const server = new NbdServer();
+    for (const disk of this.#disks) server.addExport(disk.key, disk);
+    this.#server = server;
+    await rm(this.#socketPath, { force: true });
+    this.#listener = createServer((socket) => {
+      this.#sockets.add(socket);
+      void server.serve(socket);
+    }).listen(this.#socketPath);
+    await once(this.#listener, 'listening');
+  }
+
+  /** As a killed process goes: nothing that was asked is answered. */
+  async kill(): Promise<void> {
+    const closed = this.#listener === undefined ? undefined : once(this.#listener, 'close');
+    this.#listener?.close();
+    for (const socket of this.#sockets) socket.destroy();
+    this.#sockets.clear();
+    this.release();
+    await this.#server?.[Symbol.asyncDispose]();
+    await closed;
+    this.#server = undefined;
+    this.#listener = undefined;
+  }
+
+  /** From now on reads beyond HELD_FROM are not answered. Resolves when one waits. */
+  hold(): Promise<void> {
+    return Promise.race(this.#disks.map((disk) => disk.hold()));
+  }
+
+  release(): void {
+    for (const disk of this.#disks) disk.release();
+  }
+
+  task(change: Partial<RecoverTask> & { id: string }): RecoverTask {
+    return {
+      kind: 'recover',
+      replica_id: 'replica-1',
+      view: {
+        socket_path: this.#socketPath,
+        attachments_path: this.attachmentsPath,
+        sequence: 7,
+        disks: this.#disks.map(({ key, bytes }) => ({ key, bytes, export_name: key })),
+        attachments: this.#attachments,
+      },
+      name: 'web',
+      purpose: 'recovery',
+      epoch: 2,
+      networks: { prod: 'site-b' },
+      default_network: null,
+      storage_path: `${this.directory}/images`,
+      sign_of_life: { serial_text: '!', timeout_ms: 20_000 },
+      ...change,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+
+  get #socketPath(): string {
+    return `${this.directory}/nbd.sock`;
+  }
+}
+
+class HoldableDisk implements Disk {
+  readonly key: string;
+  readonly bytes: number;
+  readonly #inner: Disk;
+  #released: PromiseWithResolvers<void> | undefined;
+  #waits = Promise.withResolvers<void>();
+
+  constructor(key: string, inner: Disk) {
+    this.key = key;
+    this.#inner = inner;
+    this.bytes = inner.bytes;
+  }
+
+  hold(): Promise<void> {
+    this.#released = Promise.withResolvers();
+    this.#waits = Promise.withResolvers();
+    return this.#waits.promise;
+  }
+
+  release(): void {
+    this.#released?.resolve();
+    this.#released = undefined;
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    if (offset >= HELD_FROM && this.#released !== undefined) {
+      this.#waits.resolve();
+      await this.#released.promise;
+    }
+    await this.#inner.read(offset, target);
+  }
+
+  extents(offset: number, length: number): Promise<Extent[]> {
+    return this.#inner.extents(offset, length);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+/** The serial port of an echo guest. */
+export class GuestTalk implements AsyncDisposable {
+  readonly #console: RpcStream;
+  readonly #pieces: AsyncIterator<Uint8Array, undefined>;
+  #heard = '';
+
+  private constructor(console: RpcStream) {
+    this.#console = console;
+    this.#pieces = console[Symbol.asyncIterator]();
+  }
+
+  static async open(domain: Domain): Promise<GuestTalk> {
+    return new GuestTalk(await domain.openConsole(undefined, ['force']));
+  }
+
+  async say(text: string): Promise<void> {
+    await this.#console.write(Buffer.from(text));
+  }
+
+  /** The next `length` characters. */
+  async hear(length: number): Promise<string> {
+    while (this.#heard.length < length) {
+      const { value } = await this.#pieces.next();
+      assert(value !== undefined, `the console ended after ${JSON.stringify(this.#heard)}`);
+      this.#heard += Buffer.from(value).toString('latin1');
+    }
+    const text = this.#heard.slice(0, length);
+    this.#heard = this.#heard.slice(length);
+    return text;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#console[Symbol.asyncDispose]();
+  }
+}
+
+/** The raw bytes of a qcow2 image. */
+export async function rawBytes(
+  run: (command: string, args: readonly string[]) => Promise<string>,
+  image: string,
+): Promise<Uint8Array> {
+  await run('qemu-img', ['convert', '-O', 'raw', image, `${image}.raw`]);
+  const bytes = await readFile(`${image}.raw`);
+  await rm(`${image}.raw`);
+  return bytes;
+}
