@@ -137,8 +137,9 @@ export class FakeAgent {
   }
 
   /** Orders of another revision than the last ones, which are waited for. */
-  async poll(): Promise<AgentOrders> {
-    const signal = AbortSignal.timeout(20_000);
+  async poll(stop?: AbortSignal): Promise<AgentOrders> {
+    const timeout = AbortSignal.timeout(20_000);
+    const signal = stop === undefined ? timeout : AbortSignal.any([stop, timeout]);
     const orders = await this.client.agentOrders(this.orders?.revision, signal);
     if (orders === undefined) throw new Error('no orders came');
     return (this.orders = orders);
@@ -189,8 +190,9 @@ export class FakeServer {
   }
 
   /** Orders of another revision than the last ones, which are waited for. */
-  async poll(): Promise<ServerOrders> {
-    const signal = AbortSignal.timeout(20_000);
+  async poll(stop?: AbortSignal): Promise<ServerOrders> {
+    const timeout = AbortSignal.timeout(20_000);
+    const signal = stop === undefined ? timeout : AbortSignal.any([stop, timeout]);
     const orders = await this.client.serverOrders(this.orders?.revision, signal);
     if (orders === undefined) throw new Error('no orders came');
     return (this.orders = orders);
