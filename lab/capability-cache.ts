@@ -1,9 +1,9 @@
 /**
  * What libvirt found out about QEMU, kept from one lab to the next.
  *
- * A libvirt with an empty /var/cache/libvirt runs each QEMU binary several times before its first VM, which takes
- * seconds. Its files name the binaries, versions and the kernel they are about and are dropped by libvirt itself when
- * any of these differs, so an old one does no harm.
+ * A libvirt with an empty /var/cache/libvirt runs each QEMU binary several times before its first VM, which
+ * takes seconds. Its files name the binaries, versions and the kernel they are about and are dropped by
+ * libvirt itself when any of these differs, so an old one does no harm.
  */
 import { mkdir, readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';

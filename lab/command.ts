@@ -1,4 +1,7 @@
-/** Runs a program to its end: bounded output, a time limit, and a Failure that says what it was and what it said. */
+/**
+ * Runs a program to its end: bounded output, a time limit, and a Failure that says what it was and what it
+ * said.
+ */
 import { spawn } from 'node:child_process';
 import { Failure } from '#/lib/failure.ts';
 
@@ -22,7 +25,10 @@ const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
 const TIMEOUT_MS = 60_000;
 const MESSAGE_CHARACTERS = 600;
 
-/** `argv[0]` is looked up in PATH. Rejects with tool_failed when the program fails, is missing, or runs too long. */
+/**
+ * `argv[0]` is looked up in PATH. Rejects with tool_failed when the program fails, is missing, or runs too
+ * long.
+ */
 export async function run(argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
   const limit = AbortSignal.timeout(timeoutMs);

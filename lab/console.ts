@@ -6,7 +6,10 @@ import { systemClock } from '#/lib/system-clock.ts';
 const POLL_MS = 100;
 const BEFORE_BYTES = 2000;
 
-/** Begins shortly before the end of what is there. Returns when `signal` aborts, or at the end with `follow` false. */
+/**
+ * Begins shortly before the end of what is there. Returns when `signal` aborts, or at the end with `follow`
+ * false.
+ */
 export async function followLog(
   path: string,
   options: { follow: boolean; signal: AbortSignal },

@@ -1,8 +1,9 @@
 /**
- * `antipode demo`: two sites, the ledger guest at west, protected to east with an RPO of five seconds; then what to try.
+ * `antipode demo`: two sites, the ledger guest at west, protected to east with an RPO of five seconds; then
+ * what to try.
  *
- * It asks the sites for everything through the public API, as a user does. What is there already stays: a second run
- * says how things stand.
+ * It asks the sites for everything through the public API, as a user does. What is there already stays: a
+ * second run says how things stand.
  */
 import { parseArgs } from 'node:util';
 import type { Page } from '#/api/common.ts';
@@ -106,11 +107,13 @@ async function closingWords(lab: Lab): Promise<string> {
   const status = await statusOf(lab, 'east');
   const age =
     status?.age_ms === null || status?.age_ms === undefined ? '?' : (status.age_ms / 1000).toFixed(1);
+  const point = status?.point?.sequence ?? '?';
   const elsewhere = labDirectory() === DEFAULT_DIRECTORY ? [] : [`  export ANTIPODE_LAB=${labDirectory()}`];
   const type = (command: string, why: string): string => `  ${`./antipode ${command}`.padEnd(48)} ${why}`;
   return [
     '',
-    `${VM} runs at west. East holds recovery point ${status?.point?.sequence ?? '?'}, ${age} s old; the RPO is ${RPO_MS / 1000} s.`,
+    `${VM} runs at west.`,
+    `East holds recovery point ${point}, ${age} s old; the RPO is ${RPO_MS / 1000} s.`,
     '',
     `The API and its page: ${west?.url} (west), ${east?.url} (east)`,
     'Each site has its own certificate authority, so the browser asks whether to trust it.',

@@ -1,9 +1,9 @@
 /**
  * Leads from a port of the machine to the manager inside a site.
  *
- * A socket belongs to the network namespace it was made in, whoever holds it. So `lab` makes the listening socket on
- * the machine's 127.0.0.1 and sends it to this program, which runs inside the site and connects there. It ends with
- * the site, and with it the way in.
+ * A socket belongs to the network namespace it was made in, whoever holds it. So `lab` makes the listening
+ * socket on the machine's 127.0.0.1 and sends it to this program, which runs inside the site and connects
+ * there. It ends with the site, and with it the way in.
  *
  *   node gateway.ts HOST PORT READY_FILE
  */

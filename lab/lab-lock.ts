@@ -1,4 +1,7 @@
-/** One command at a time changes a lab: a lock file that names its holder, so that a dead holder holds nothing. */
+/**
+ * One command at a time changes a lab: a lock file that names its holder, so that a dead holder holds
+ * nothing.
+ */
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Failure } from '#/lib/failure.ts';

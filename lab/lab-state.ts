@@ -1,8 +1,9 @@
 /**
  * What a lab remembers in its directory (lab.json): its sites, their processes, its links.
  *
- * Nothing needed for taking a lab down is only here. Its id, and with it the names of its namespaces, follows from the
- * directory's path, and its processes are found by their namespace; so a lab whose file is lost or stale still goes.
+ * Nothing needed for taking a lab down is only here. Its id, and with it the names of its namespaces,
+ * follows from the directory's path, and its processes are found by their namespace; so a lab whose file is
+ * lost or stale still goes.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -54,7 +55,7 @@ export function checkDirectory(directory: string): string {
   const path = resolve(directory);
   if (path.length <= DIRECTORY_CHARACTERS_MAX && /^\/[\w./-]+$/.test(path)) return path;
   throw new Failure('usage_invalid', `${path} cannot be a lab's directory`, {
-    hint: `Choose one of letters, digits, dots and dashes, at most ${DIRECTORY_CHARACTERS_MAX} characters long.`,
+    hint: `Use letters, digits, dots and dashes, at most ${DIRECTORY_CHARACTERS_MAX} characters long.`,
   });
 }
 

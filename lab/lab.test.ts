@@ -147,7 +147,8 @@ test('a killed site comes back with its files and without its processes of befor
 
 test('the gateway leads from this machine into the site, and ends with it', async () => {
   const site = lab.site('east');
-  const serve = `require('node:http').createServer((_, reply) => reply.end('inside')).listen(7480, '${site.address}', () => ${READY});`;
+  const server = `require('node:http').createServer((_, reply) => reply.end('inside'))`;
+  const serve = `${server}.listen(7480, '${site.address}', () => ${READY});`;
   const readyFile = join(directory, 'http.ready');
   await site.startProgram('http', [process.execPath, '-e', serve, readyFile], { readyFile });
   await startPrograms([site], { say: () => undefined, save: () => undefined, only: 'gateway' });

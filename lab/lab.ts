@@ -1,8 +1,10 @@
 /**
- * A lab: real sites on one machine, each with its own network, mounts, libvirtd and, unless bare, our programs.
+ * A lab: real sites on one machine, each with its own network, mounts, libvirtd and, unless bare, our
+ * programs.
  *
- * One lab for each directory, any number of labs side by side. All files are in the directory, all interfaces in the
- * sites' namespaces, all processes in them too; so `down` finds everything by name, whatever has crashed.
+ * One lab for each directory, any number of labs side by side. All files are in the directory, all
+ * interfaces in the sites' namespaces, all processes in them too; so `down` finds everything by name,
+ * whatever has crashed.
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync } from 'node:fs';
@@ -187,7 +189,9 @@ export class Lab implements AsyncDisposable {
     if (link.cut) await cutLink(a, b);
   }
 
-  /** SIGKILL to one process: a program of the site, libvirtd, virtlogd, gateway, or vm/NAME for a VM's QEMU. */
+  /**
+   * SIGKILL to one process: a program of the site, libvirtd, virtlogd, gateway, or vm/NAME for a VM's QEMU.
+   */
   async kill(siteName: string, processName: string): Promise<void> {
     const site = this.site(siteName);
     await this.#change(async () => {
@@ -205,7 +209,9 @@ export class Lab implements AsyncDisposable {
     });
   }
 
-  /** As when a site loses its power: VMs, libvirt and our programs end at once. Returns how many processes. */
+  /**
+   * As when a site loses its power: VMs, libvirt and our programs end at once. Returns how many processes.
+   */
   async killSite(name: string): Promise<number> {
     const site = this.site(name);
     return this.#change(async () => site.killAll());
@@ -260,7 +266,9 @@ export class Lab implements AsyncDisposable {
     await this.down();
   }
 
-  /** Removes all that a lab in this directory has made, running or crashed. Says whether there was anything. */
+  /**
+   * Removes all that a lab in this directory has made, running or crashed. Says whether there was anything.
+   */
   static async down(directory: string): Promise<boolean> {
     const path = labState.checkDirectory(directory);
     return withLabLock(lockPath(path), () => removeLab(path));

@@ -1,5 +1,6 @@
 /**
- * Finds on the ledger's disks, from outside, what the guest itself finds at boot (lab/guest/init.sh has the format).
+ * Finds on the ledger's disks, from outside, what the guest itself finds at boot (lab/guest/init.sh has the
+ * format).
  *
  * | bytes    | a record, one sector of text                                                |
  * |----------|-----------------------------------------------------------------------------|
@@ -72,7 +73,10 @@ async function openImage(path: string): Promise<LedgerDisk & AsyncDisposable> {
 
 type Slot = LedgerRecord | 'empty' | 'torn';
 
-/** Sectors 0..i hold the numbers of the newest round in a row; those after hold the round before, or nothing. */
+/**
+ * Sectors 0..i hold the numbers of the newest round in a row; those after hold the round before, or
+ * nothing.
+ */
 async function readEnd(disk: LedgerDisk, slots: number): Promise<LedgerEnd> {
   const first = await readSlot(disk, 0);
   if (typeof first === 'string') {

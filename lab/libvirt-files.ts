@@ -1,4 +1,6 @@
-/** The configuration of a site's own libvirt, written from nothing: the machine's would bring its VMs along. */
+/**
+ * The configuration of a site's own libvirt, written from nothing: the machine's would bring its VMs along.
+ */
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** `antipode lab`: the command line of lab/lab.ts. Progress goes to standard error; `--json` prints one object. */
+/**
+ * `antipode lab`: the command line of lab/lab.ts. Progress goes to standard error; `--json` prints one
+ * object.
+ */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';

@@ -1,9 +1,10 @@
 /**
- * A site's own network and mounts: a named network namespace, and a process that holds a private mount namespace.
+ * A site's own network and mounts: a named network namespace, and a process that holds a private mount
+ * namespace.
  *
- * /run and libvirt's directories are bound over in it, so two libvirtd on one machine share nothing but the kernel, and
- * neither finds the machine's services. Every other path is the same inside and outside. Mounts made inside never reach the machine; they end with the holder and
- * the last process of the site.
+ * /run and libvirt's directories are bound over in it, so two libvirtd on one machine share nothing but the
+ * kernel, and neither finds the machine's services. Every other path is the same inside and outside. Mounts
+ * made inside never reach the machine; they end with the holder and the last process of the site.
  */
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
@@ -37,7 +38,10 @@ export async function createNetwork(name: string): Promise<void> {
   if (!existsSync(networkPath(name))) await run(['ip', 'netns', 'add', name]);
 }
 
-/** What libvirt left behind, as a machine that starts again forgets it: bridges, taps, rules. Links to sites stay. */
+/**
+ * What libvirt left behind, as a machine that starts again forgets it: bridges, taps, rules. Links to sites
+ * stay.
+ */
 export async function forgetInterfaces(name: string): Promise<void> {
   const enter = ['nsenter', `--net=${networkPath(name)}`, '--'];
   const { stdout } = await run([...enter, 'ip', '-j', 'link', 'show']);
@@ -61,8 +65,9 @@ export async function listNetworks(prefix: string): Promise<string[]> {
 
 /** Starts the holder and returns when all mounts are in place. `directory` is the site's. */
 export async function holdMounts(name: string, directory: string): Promise<ProcessIdentity> {
-  for (const name of ['libvirt', 'antipode', 'lock'])
+  for (const name of ['libvirt', 'antipode', 'lock']) {
     await mkdir(join(directory, 'run', name), { recursive: true });
+  }
   const pairs: string[] = [];
   for (const [own, path] of PRIVATE) {
     await mkdir(join(directory, own), { recursive: true });

@@ -65,7 +65,10 @@ export async function waitForDeath(identity: ProcessIdentity, limitMs = DEATH_MS
   }
 }
 
-/** Every process inside the network namespace that is mounted at `path`; none when there is no such namespace. */
+/**
+ * Every process inside the network namespace that is mounted at `path`; none when there is no such
+ * namespace.
+ */
 export function processesInNetwork(path: string): ProcessIdentity[] {
   const wanted = inode(path);
   if (wanted === undefined) return [];
@@ -88,7 +91,10 @@ function inode(path: string): string | undefined {
   }
 }
 
-/** SIGKILL to all that is in the namespace, again until nothing is left: a process may fork while it is looked for. */
+/**
+ * SIGKILL to all that is in the namespace, again until nothing is left: a process may fork while it is
+ * looked for.
+ */
 export async function killAllInNetwork(path: string): Promise<number> {
   const killed = new Map<number, ProcessIdentity>();
   for (let round = 0; round < KILL_ROUNDS; round++) {

@@ -1,5 +1,6 @@
 /**
- * Antipode's own programs in a lab's sites: their configuration, their start, how they join, how the sites pair.
+ * Antipode's own programs in a lab's sites: their configuration, their start, how they join, how the sites
+ * pair.
  *
  * Everything goes through what a user has too: configuration files, join tokens, the API.
  */
@@ -37,7 +38,9 @@ export function isStartable(name: string): name is StartableName {
   return name === 'gateway' || (PROGRAMS as readonly string[]).includes(name);
 }
 
-/** Starts what does not run yet. Returns when managers answer, programs have reported, and sites are paired. */
+/**
+ * Starts what does not run yet. Returns when managers answer, programs have reported, and sites are paired.
+ */
 export async function startPrograms(sites: readonly Site[], options: StartOptions): Promise<void> {
   for (const site of sites) {
     for (const name of [...PROGRAMS, 'gateway'] as const) {

@@ -1,4 +1,7 @@
-/** The end of a command that failed: what and why in words or as JSON, and the exit code of the failure's kind. */
+/**
+ * The end of a command that failed: what and why in words or as JSON, and the exit code of the failure's
+ * kind.
+ */
 import { describe, failureIn } from '#/lib/failure.ts';
 
 /** A bug is thrown on: its stack is what helps. */

@@ -71,7 +71,7 @@ export class Site {
       await mkdir(join(this.directory, name), { recursive: true });
     await createNetwork(this.network);
     if (this.process('holder') === undefined) {
-      // A machine that starts again finds its /run empty, and libvirt takes no VM of before for a running one.
+      // A machine that starts again finds its /run empty, so libvirt takes no VM of before for a running one.
       await killAllInNetwork(networkPath(this.network));
       await forgetInterfaces(this.network);
       await rm(join(this.directory, 'run'), { recursive: true, force: true });

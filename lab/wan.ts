@@ -1,9 +1,9 @@
 /**
  * The links between sites: a veth pair for each two of them, with both ends inside the sites.
  *
- * A site has one address, 10.213.N.1, on all its links, so nothing in the sites' configuration knows who is linked to
- * whom. A cut link is one whose interface is down: packets vanish, and no connection is told. This kernel has no
- * netem: rates are tbf's, loss is nftables' random numbers.
+ * A site has one address, 10.213.N.1, on all its links, so nothing in the sites' configuration knows who is
+ * linked to whom. A cut link is one whose interface is down: packets vanish, and no connection is told.
+ * This kernel has no netem: rates are tbf's, loss is nftables' random numbers.
  */
 import { Failure } from '#/lib/failure.ts';
 import { run } from './command.ts';

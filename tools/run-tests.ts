@@ -1,8 +1,9 @@
 /**
  * `antipode test [PATTERN...]`: everything that is checked, in the order of what it costs.
  *
- * Types, lint and form; then all *.test.ts; then a batch of the simulation with a fresh seed. With patterns only the
- * test files whose path contains one of them. The last line counts; a skipped test is counted and named.
+ * Types, lint and form; then all *.test.ts; then a batch of the simulation with a fresh seed. With patterns
+ * only the test files whose path contains one of them. The last line counts; a skipped test is counted and
+ * named.
  */
 import { spawn } from 'node:child_process';
 import { globSync } from 'node:fs';

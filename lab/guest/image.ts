@@ -1,9 +1,10 @@
 /**
  * The ledger guest's kernel and initramfs, made from Debian packages without a compiler and kept in a cache.
  *
- * The kernel is Debian's cloud kernel, unpacked from its package and not installed; the initramfs is the static
- * busybox, the few modules that virtio needs, and init.sh. Both are found by what they are made from, so a changed
- * init.sh or kernel is another image, and guests that run from the older one keep their files.
+ * The kernel is Debian's cloud kernel, unpacked from its package and not installed; the initramfs is the
+ * static busybox, the few modules that virtio needs, and init.sh. Both are found by what they are made
+ * from, so a changed init.sh or kernel is another image, and guests that run from the older one keep their
+ * files.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -45,8 +46,11 @@ const MODULES = [
 ];
 const BUSYBOX = '/bin/busybox';
 const REPOSITORY = join(import.meta.dirname, '..', '..');
-const ON_DHCP =
-  '#!/bin/sh\n[ "$1" = bound ] && ip addr add "$ip/$mask" dev "$interface" && echo "LEDGER address $ip" >/dev/console\nexit 0\n';
+const ON_DHCP = `#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add "$ip/$mask" dev "$interface"
+echo "LEDGER address $ip" >/dev/console
+`;
 
 /** Where images are kept: $ANTIPODE_CACHE, or .cache in the repository. */
 export function guestCacheDirectory(): string {
@@ -102,7 +106,10 @@ async function kernelPackage(): Promise<string | undefined> {
   return /Depends: (linux-image-\S+-cloud-amd64)/.exec(stdout)?.[1];
 }
 
-/** Package lists that are older than the archive name files that are gone from it, so a failure asks for new lists. */
+/**
+ * Package lists that are older than the archive name files that are gone from it, so a failure asks for new
+ * lists.
+ */
 async function downloadPackage(name: string, directory: string): Promise<void> {
   const download = ['apt-get', '-q', '-o', 'APT::Sandbox::User=root', 'download', name];
   const options = { cwd: directory, timeoutMs: 300_000 };

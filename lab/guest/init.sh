@@ -1,8 +1,9 @@
 #!/bin/sh
 # Ledger: the lab's guest. It is the whole user space of a VM whose disks tell afterwards what was lost.
 #
-# Record n is written to disk A (vda), made durable, and only then written to disk B (vdb). So on every crash-consistent
-# pair of disks B = A or B = A - 1 holds, and the number of the last record says how far the pair has come.
+# Record n is written to disk A (vda), made durable, and only then written to disk B (vdb). So on every
+# crash-consistent pair of disks B = A or B = A - 1 holds, and the number of the last record says how far
+# the pair has come.
 #
 # A record is one 512-byte sector of text (lab/ledger-reader.ts reads the same):
 #   bytes   0..498  "ledger1 n=0000000042 t=1700000000000 boot=89abcdef", filled up with dots
@@ -40,7 +41,7 @@ now_ms() {
   now=$seconds${micros%???}
 }
 
-# --- One sector of a disk ---------------------------------------------------------------------------------------
+# --- One sector of a disk -------------------------------------------------------------------------
 
 # read_slot DISK SLOT: sets `number` to the record's number, or to "empty" or "torn".
 read_slot() {
@@ -75,10 +76,11 @@ make_record() {
   printf ' crc=%s' "$(crc32 </tmp/record)" >>/tmp/record
 }
 
-# --- What is there at boot --------------------------------------------------------------------------------------
+# --- What is there at boot ------------------------------------------------------------------------
 
 # find_last DISK: sets `last` to its last good record (0 for none) and `quality` to good or torn.
-# Sectors 0..i hold the numbers first..first+i of the newest round; those after hold the round before, or nothing.
+# Sectors 0..i hold the numbers first..first+i of the newest round; those after hold the round before, or
+# nothing.
 find_last() {
   quality=good
   read_slot "$1" 0
@@ -113,7 +115,7 @@ find_last() {
   done
 }
 
-# --- Things beside the ledger -----------------------------------------------------------------------------------
+# --- Things beside the ledger ---------------------------------------------------------------------
 
 # The power button ends the ledger after the record that is being written.
 watch_power_button() {
@@ -186,7 +188,7 @@ run_fill() {
   echo "LEDGER fill ends bytes=$fill_bytes"
 }
 
-# --- The ledger -------------------------------------------------------------------------------------------------
+# --- The ledger -----------------------------------------------------------------------------------
 
 stop=
 trap 'stop=1' TERM

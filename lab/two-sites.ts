@@ -1,0 +1,119 @@
+/** Two sites in a directory of their own, and the few calls of their managers that benchmarks and tests make. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ProtectionView } from '#/api/protections.ts';
+import type { PointView, ReplicaView } from '#/api/replicas.ts';
+import { requestJson } from '#/cli/http-json.ts';
+import { Failure } from '#/lib/failure.ts';
+import { systemClock } from '#/lib/system-clock.ts';
+import { Lab } from './lab.ts';
+import type { Site } from './site.ts';
+
+const POLL_MS = 20;
+const PATIENCE_MS = 300_000;
+
+export class TwoSites implements AsyncDisposable {
+  readonly lab: Lab;
+  readonly west: Site;
+  readonly east: Site;
+  readonly #parent: string;
+
+  private constructor(lab: Lab, parent: string) {
+    this.lab = lab;
+    this.#parent = parent;
+    this.west = lab.site('west');
+    this.east = lab.site('east');
+  }
+
+  static async up(say: (line: string) => void): Promise<TwoSites> {
+    const parent = await mkdtemp(join(tmpdir(), 'antipode-sites-'));
+    try {
+      const lab = await Lab.up({ directory: join(parent, 'lab'), sites: ['west', 'east'], say });
+      return new TwoSites(lab, parent);
+    } catch (error) {
+      await rm(parent, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.lab[Symbol.asyncDispose]();
+    await rm(this.#parent, { recursive: true, force: true });
+  }
+
+  async api<T>(site: Site, method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown): Promise<T> {
+    const target = { kind: 'unix', socketPath: site.managerSocket } as const;
+    return (await requestJson(target, { method, path: `/api/v1${path}`, body })) as T;
+  }
+
+  /** Protects a VM at west to east; resolves when the manager has accepted it. */
+  async protect(vm: string, rpoMs: number): Promise<ProtectionView> {
+    const request = { vm, site: 'east', rpo_ms: rpoMs };
+    return eventually(`protect ${vm}`, async () => {
+      try {
+        return await this.api<ProtectionView>(this.west, 'POST', '/protections', request);
+      } catch (error) {
+        // The agent may not have reported a VM that was made this moment.
+        if (error instanceof Failure && error.code === 'not_found') return undefined;
+        throw error;
+      }
+    });
+  }
+
+  /** Ends the protection and removes the replica; resolves when it is gone. */
+  async unprotect(protection: ProtectionView): Promise<void> {
+    await this.api(this.west, 'DELETE', `/protections/${protection.id}?delete_replica=true`);
+    await eventually(`unprotect ${protection.vm_name}`, async () => {
+      const found = await this.replica(protection.vm_name);
+      return found === undefined ? true : undefined;
+    });
+  }
+
+  async replica(vm: string): Promise<ReplicaView | undefined> {
+    const { items } = await this.api<{ items: ReplicaView[] }>(this.east, 'GET', '/replicas');
+    return items.find((replica) => replica.vm_name === vm);
+  }
+
+  /** Newest first, as far as the manager's first page goes. */
+  async points(replicaId: string): Promise<PointView[]> {
+    const path = `/points?replica=${replicaId}&limit=1000`;
+    const { items } = await this.api<{ items: PointView[] }>(this.east, 'GET', path);
+    return items.toSorted((a, b) => b.sequence - a.sequence);
+  }
+
+  /** The newest point, once there is one above `after`. */
+  async pointAfter(vm: string, after: number): Promise<PointView> {
+    return eventually(`a point of ${vm} after ${after}`, async () => {
+      const replica = await this.replica(vm);
+      if (replica === undefined) return undefined;
+      const [newest] = await this.points(replica.id);
+      return newest !== undefined && newest.sequence > after ? newest : undefined;
+    });
+  }
+}
+
+/** Asks until there is an answer. */
+export async function eventually<T>(what: string, ask: () => Promise<T | undefined>): Promise<T> {
+  const end = systemClock.monotonicMs() + PATIENCE_MS;
+  for (;;) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    if (systemClock.monotonicMs() > end) throw new Failure('timeout', `wait for: ${what}`);
+    await systemClock.sleep(POLL_MS);
+  }
+}
+
+/** CPU time that a process and its threads have used, in milliseconds; the kernel counts in ticks of 10 ms. */
+export function cpuMs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+/** Bytes that west has sent to east so far, with all headers down to Ethernet's. */
+export async function wanBytesSent(lab: TwoSites): Promise<number> {
+  const { stdout } = await lab.west.exec(['cat', '/sys/class/net/wan-east/statistics/tx_bytes']);
+  return Number(stdout);
+}
