@@ -6,13 +6,14 @@
  * thin disk has a thin tree. The root is the one node of the highest level. Pure.
  */
 import { hash } from 'node:crypto';
+import { isZero } from './is-zero.ts';
 
 export const TREE_FANOUT = 256;
 const DIGEST_BYTES = 16;
 
 /** SHA-256 cut to 16 bytes of the children laid end to end; zero when all children are zero. */
 export function parentDigest(children: Uint8Array): Uint8Array {
-  if (children.every((byte) => byte === 0)) return new Uint8Array(DIGEST_BYTES);
+  if (isZero(children)) return new Uint8Array(DIGEST_BYTES);
   return Uint8Array.from(hash('sha256', children, 'buffer').subarray(0, DIGEST_BYTES));
 }
 

@@ -69,7 +69,7 @@ export class DiskState {
     if (pending !== undefined) return Uint8Array.from(pending);
     const expected = this.tree.node(node);
     const { blocks } = this.tree;
-    if (expected.every((byte) => byte === 0)) return new Uint8Array(PAGE_BYTES);
+    if (this.tree.isZero(node)) return new Uint8Array(PAGE_BYTES);
     const page = await this.#stored(node);
     if (Buffer.compare(nodeOf(page, node, blocks), expected) !== 0) {
       throw new Failure(

@@ -63,6 +63,14 @@ export class DiskTree {
       : new Uint8Array(DIGEST_BYTES);
   }
 
+  /** Whether all blocks below a node of level 1 are zero. */
+  isZero(index: number): boolean {
+    const at = index * DIGEST_BYTES;
+    const end = Math.min(at + DIGEST_BYTES, this.level1.length);
+    for (let i = at; i < end; i++) if (this.level1[i] !== 0) return false;
+    return true;
+  }
+
   /** Nodes of a level from 1 up; a copy, short at the level's end. */
   nodes(level: number, first: number, count: number): Uint8Array {
     return (this.#levels[level - 1] ?? new Uint8Array(0)).slice(

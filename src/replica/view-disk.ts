@@ -76,8 +76,7 @@ export class ViewDisk implements Disk {
     for (let at = offset; at < end;) {
       const node = Math.floor(at / (NODE_BLOCKS * BLOCK_BYTES));
       const stop = Math.min(end, (node + 1) * NODE_BLOCKS * BLOCK_BYTES);
-      const isEmpty = this.#parts.state.tree.node(node).every((byte) => byte === 0);
-      if (isEmpty) {
+      if (this.#parts.state.tree.isZero(node)) {
         if (!add(extents, { offset: at, length: stop - at, kind: 'zero' })) break;
       } else {
         if (pagesRead === EXTENT_PAGES_MAX) break;
@@ -104,8 +103,8 @@ export class ViewDisk implements Disk {
 
   /** Equal only where the blocks below a node are the same bytes in the same files; undefined where all are zero. */
   fingerprint(node: number): string | undefined {
+    if (this.#parts.state.tree.isZero(node)) return undefined;
     const digest = this.#parts.state.tree.node(node);
-    if (digest.every((byte) => byte === 0)) return undefined;
     const sources = this.#overlay.fingerprint(node, (slot) => this.#parts.deltas[slot - 1]!.entry.number);
     return `${toHex(digest)}:${sources}`;
   }
@@ -128,7 +127,7 @@ export class ViewDisk implements Disk {
   #isZeroIn(at: number, stop: number): boolean {
     const span = NODE_BLOCKS * BLOCK_BYTES;
     for (let node = Math.floor(at / span); node * span < stop; node++) {
-      if (!this.#parts.state.tree.node(node).every((byte) => byte === 0)) return false;
+      if (!this.#parts.state.tree.isZero(node)) return false;
     }
     return true;
   }
