@@ -1,5 +1,5 @@
 /**
- * The digest tree over a disk's block digests (docs/storage-format.md, section 5).
+ * The digest tree over a disk's block digests (docs/storage-format.md, section 1).
  *
  * Level 0 is the array of block digests, 16 bytes each. A node of level n + 1 is the digest of the up to
  * TREE_FANOUT nodes of level n below it, laid end to end; when all of those are zero, the node is zero, so that a

@@ -1,5 +1,5 @@
 /**
- * Digests of blocks (docs/storage-format.md, section 5): SHA-256 of the 4096 bytes, cut to 16.
+ * Digests of blocks (docs/storage-format.md, section 1): SHA-256 of the 4096 bytes, cut to 16.
  *
  * The zero block's digest is 16 zero bytes by definition, so that the digests of a thin disk are a thin array. A guest
  * chooses its own bytes, therefore the hash is cryptographic. Pure.

@@ -234,6 +234,8 @@ class OpenPoint implements PointWriter {
   readonly #parts: OpenPointParts;
   readonly segmentCount: number;
   #hasEnded = false;
+  /** Settles when the end that was begun is complete. */
+  #end: Promise<unknown> = Promise.resolve();
 
   constructor(core: ReplicaCore, intent: PointIntent, parts: OpenPointParts) {
     this.#core = core;
@@ -247,9 +249,29 @@ class OpenPoint implements PointWriter {
     return this.#parts.point.write(segment);
   }
 
-  async commit(request: CommitRequest): Promise<RecoveryPoint> {
-    if (this.#hasEnded) throw this.#ended('commit');
+  commit(request: CommitRequest): Promise<RecoveryPoint> {
+    if (this.#hasEnded) return Promise.reject(this.#ended('commit'));
+    return this.#begin(this.#commit(request));
+  }
+
+  /** Does nothing to a point that has ended but wait for that. */
+  async abort(): Promise<void> {
+    if (this.#hasEnded) await this.#end;
+    else await this.#begin(this.#parts.ended(this.#parts.point, 'dropped'));
+  }
+
+  async suspend(): Promise<void> {
+    if (this.#hasEnded) await this.#end;
+    else await this.#begin(this.#parts.ended(this.#parts.point, 'left'));
+  }
+
+  #begin<T>(end: Promise<T>): Promise<T> {
     this.#hasEnded = true;
+    this.#end = end.catch(() => undefined);
+    return end;
+  }
+
+  async #commit(request: CommitRequest): Promise<RecoveryPoint> {
     const { point, ended } = this.#parts;
     try {
       await this.#check(request);
@@ -262,18 +284,6 @@ class OpenPoint implements PointWriter {
       await ended(point, 'dropped');
       throw error;
     }
-  }
-
-  async abort(): Promise<void> {
-    if (this.#hasEnded) return;
-    this.#hasEnded = true;
-    await this.#parts.ended(this.#parts.point, 'dropped');
-  }
-
-  async suspend(): Promise<void> {
-    if (this.#hasEnded) return;
-    this.#hasEnded = true;
-    await this.#parts.ended(this.#parts.point, 'left');
   }
 
   async #check(request: CommitRequest): Promise<void> {
