@@ -16,8 +16,8 @@ const RETRY_MS = 1000;
 const PROGRESS_STEP = 10;
 
 /**
- * Resolves with the recovery once it is ready, done, failed or cleaned. A manager that goes away meanwhile is waited for:
- * it goes on with the recovery when it is back. So it does when the user interrupts, which throws `cancelled`.
+ * Resolves with the recovery once it is ready, done, failed or cleaned. A manager that goes away meanwhile is waited
+ * for: it goes on with the recovery when it is back. So it does when the user interrupts, which throws `cancelled`.
  */
 export async function followRecovery(
   api: ManagerApi,

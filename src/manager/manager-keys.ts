@@ -1,4 +1,7 @@
-/** The manager's own key and certificate: made at the first start, again when a third of its life or its address is gone. */
+/**
+ * The manager's own key and certificate: made at the first start, and again when less than a third of its life is left
+ * or its address has changed.
+ */
 import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { join } from 'node:path';

@@ -98,6 +98,18 @@ test('a recovery raises the epoch before it opens the view, and the protected si
   assert.equal(page.items[0].replica_id, replicaId);
 });
 
+test('with the protected site gone a recovery needs no force, and without its answer it goes on at once', async () => {
+  await using sites = await twoSites();
+  const { east, eastServer, west } = sites;
+  await protectedLedger(sites);
+  const refused = east.api('POST', '/recoveries', { vm: 'ledger' });
+  await assert.rejects(refused, { code: 'conflict', message: /running at site west/ });
+  await west.stop();
+  await east.api('POST', '/recoveries', { vm: 'ledger' });
+  await eastServer.task('open_view');
+  assert.equal(eastServer.orders?.replicas[0]?.epoch, 2);
+});
+
 test('a recovery that failed is shown with its reason and cleared by a cleanup', async () => {
   await using sites = await twoSites();
   const { east, eastAgent, eastServer } = sites;
