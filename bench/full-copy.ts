@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { systemClock } from '#/lib/system-clock.ts';
 import { run } from '#lab/command.ts';
 import { createLedger, ledgerDiskPaths } from '#lab/ledger-vm.ts';
-import { BenchLab, cpuMs } from './bench-lab.ts';
+import { TwoSites, cpuMs } from '#lab/two-sites.ts';
 import {
   figure,
   interleave,
@@ -28,7 +28,7 @@ const RPO_MS = 3_600_000;
 export const fullCopy: Benchmark = {
   about: 'first recovery point of 2 GiB of random data, against qemu-img convert and nbdcopy',
   run: async (options) => {
-    await using lab = await BenchLab.up(options.say);
+    await using lab = await TwoSites.up(options.say);
     await makeGuest(lab, options);
     const cpu: number[] = [];
     const seconds = await interleave(
@@ -57,7 +57,7 @@ function figures(seconds: Record<'antipode' | 'qemu_img' | 'nbdcopy', number[]>,
   ];
 }
 
-async function makeGuest(lab: BenchLab, options: BenchmarkOptions): Promise<void> {
+async function makeGuest(lab: TwoSites, options: BenchmarkOptions): Promise<void> {
   options.say('making a disk with 2 GiB of random data');
   const diskBytes = [SMALL_BYTES, SMALL_BYTES, DISK_BYTES];
   await createLedger(lab.west, { name: VM, diskBytes, intervalMs: 1000, start: false });
@@ -77,7 +77,7 @@ async function makeGuest(lab: BenchLab, options: BenchmarkOptions): Promise<void
 }
 
 /** Seconds from asking for protection to the first point's acknowledgement. */
-async function firstPoint(lab: BenchLab, cpu: number[]): Promise<number> {
+async function firstPoint(lab: TwoSites, cpu: number[]): Promise<number> {
   const processes = [lab.west.process('agent')!, lab.east.process('replication-server')!];
   const before = processes.map((process) => cpuMs(process.pid));
   const startedMs = systemClock.now();
@@ -89,7 +89,7 @@ async function firstPoint(lab: BenchLab, cpu: number[]): Promise<number> {
   return (point.acknowledged_ms - startedMs) / 1000;
 }
 
-async function copyTo(lab: BenchLab, argv: readonly string[]): Promise<number> {
+async function copyTo(lab: TwoSites, argv: readonly string[]): Promise<number> {
   const target = join(lab.west.diskDirectory, 'peer.img');
   const started = systemClock.monotonicMs();
   try {

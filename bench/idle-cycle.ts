@@ -1,6 +1,6 @@
 /** Wall and CPU time of a cycle in which nothing changed, for a guest with two disks. */
 import { createLedger } from '#lab/ledger-vm.ts';
-import { BenchLab, cpuMs } from './bench-lab.ts';
+import { TwoSites, cpuMs } from '#lab/two-sites.ts';
 import { figure, median, type Benchmark } from './figure.ts';
 
 const VM = 'idle';
@@ -12,7 +12,7 @@ const CYCLES_PER_ROUND = 20;
 export const idleCycle: Benchmark = {
   about: 'wall and CPU time of a cycle with nothing changed, two disks',
   run: async (options) => {
-    await using lab = await BenchLab.up(options.say);
+    await using lab = await TwoSites.up(options.say);
     await createLedger(lab.west, { name: VM, intervalMs: NEVER_MS });
     await lab.protect(VM, RPO_MS);
     let newest = await lab.pointAfter(VM, 3);

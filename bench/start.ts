@@ -7,7 +7,7 @@ import type { RecoveryView } from '#/api/recoveries.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import { run } from '#lab/command.ts';
 import { createLedger } from '#lab/ledger-vm.ts';
-import { BenchLab, eventually } from './bench-lab.ts';
+import { TwoSites, eventually } from '#lab/two-sites.ts';
 import { figure, interleave, median, medianRatio, type Benchmark } from './figure.ts';
 
 const GIB = 1024 ** 3;
@@ -19,7 +19,7 @@ const ENTRY = join(import.meta.dirname, '..', 'src', 'cli', 'main.ts');
 export const start: Benchmark = {
   about: "from `recover` to the guest's first instruction, 1 GiB against 100 GiB",
   run: async (options) => {
-    await using lab = await BenchLab.up(options.say);
+    await using lab = await TwoSites.up(options.say);
     for (const [name, bytes] of Object.entries(DISKS)) {
       await createLedger(lab.west, { name, diskBytes: [SMALL_BYTES, SMALL_BYTES, bytes], intervalMs: 1000 });
       await lab.protect(name, RPO_MS);
@@ -38,10 +38,10 @@ export const start: Benchmark = {
 };
 
 /** A test recovery takes the same way as a real one, and can be taken back for the next round. */
-async function recoverOnce(lab: BenchLab, vm: string): Promise<number> {
+async function recoverOnce(lab: TwoSites, vm: string): Promise<number> {
   const manager = `unix:${lab.east.managerSocket}`;
   const startedMs = systemClock.now();
-  await run([process.execPath, ENTRY, '--manager', manager, 'recover', vm, '--test', '--no-wait', '--json']);
+  await run([process.execPath, ENTRY, 'recover', vm, '--test', '--no-wait', '--manager', manager, '--json']);
   const view = await eventually(`the first instruction of ${vm}`, async () => {
     const { items } = await lab.api<{ items: RecoveryView[] }>(lab.east, 'GET', '/recoveries');
     const found = items.find((each) => each.vm_name === vm && each.state === 'ready');

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { BLOCK_BYTES } from '#/disk/disk.ts';
 import { Libvirt } from '#/libvirt/libvirt.ts';
 import { createLedger } from '#lab/ledger-vm.ts';
-import { BenchLab, wanBytesSent } from './bench-lab.ts';
+import { TwoSites, wanBytesSent } from '#lab/two-sites.ts';
 import { figure, median, type Benchmark } from './figure.ts';
 
 const VM = 'wire';
@@ -22,7 +22,7 @@ const RPO_MS = 20_000;
 export const wire: Benchmark = {
   about: 'bytes on the wire for each byte changed, random 4 KiB writes of incompressible data',
   run: async (options) => {
-    await using lab = await BenchLab.up(options.say);
+    await using lab = await TwoSites.up(options.say);
     await createLedger(lab.west, { name: VM, diskBytes: [DISK_BYTES, DISK_BYTES], intervalMs: NEVER_MS });
     await lab.protect(VM, RPO_MS);
     await lab.pointAfter(VM, 0);
@@ -42,13 +42,13 @@ export const wire: Benchmark = {
   },
 };
 
-async function newestSequence(lab: BenchLab): Promise<number> {
+async function newestSequence(lab: TwoSites): Promise<number> {
   const [newest] = await lab.points((await lab.replica(VM))!.id);
   return newest?.sequence ?? 0;
 }
 
 /** Writes distinct random blocks through QEMU's own block layer, as the guest's device would. Returns their bytes. */
-async function writeRandomBlocks(lab: BenchLab, count: number): Promise<number> {
+async function writeRandomBlocks(lab: TwoSites, count: number): Promise<number> {
   await using libvirt = await Libvirt.connect({ socketPath: lab.west.libvirtSocket });
   const domain = await libvirt.lookupDomainByName(VM);
   const pattern = join(lab.west.diskDirectory, 'pattern');

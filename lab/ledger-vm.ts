@@ -133,6 +133,16 @@ export function serialLog(site: Site, name: string): string {
   return join(site.directory, 'log', 'qemu', `${name}.serial.log`);
 }
 
+/**
+ * Where the console of a VM that runs is logged, as a path outside the site; a recovered VM has its log beside its
+ * disks. Undefined when it does not run or keeps no log.
+ */
+export async function consoleLog(site: Site, name: string): Promise<string | undefined> {
+  const definition = await site.virsh(['dumpxml', name]);
+  const inside = /<log file='([^']+)'/.exec(definition)?.[1];
+  return inside?.replace('/var/log/libvirt/', `${join(site.directory, 'log')}/`);
+}
+
 /** Resolves with the first match of `pattern` in what the file holds from `offset` on. */
 export async function waitForText(
   path: string,

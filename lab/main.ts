@@ -11,7 +11,7 @@ import { findVmSite, labStatus, vmList, type LabStatus } from './lab-status.ts';
 import { followLog } from './console.ts';
 import { labDirectory } from './lab-state.ts';
 import { Lab } from './lab.ts';
-import { createLedger, serialLog } from './ledger-vm.ts';
+import { consoleLog, createLedger, serialLog } from './ledger-vm.ts';
 import { reportFailure } from './report-failure.ts';
 import { parseBytes } from './parse-bytes.ts';
 import { parseLoss, parseRate } from './wan.ts';
@@ -143,8 +143,10 @@ async function showConsole({ positionals, values }: Parsed): Promise<Outcome> {
   const site = lab.site(values.site ?? (await findVmSite(lab, name)));
   const controller = new AbortController();
   process.once('SIGINT', () => controller.abort());
-  await followLog(serialLog(site, name), { follow: values.follow === true, signal: controller.signal });
-  return { json: { site: site.name, log: serialLog(site, name) }, text: '' };
+  // A VM that is off was logged where the lab's own VMs are.
+  const log = (await consoleLog(site, name)) ?? serialLog(site, name);
+  await followLog(log, { follow: values.follow === true, signal: controller.signal });
+  return { json: { site: site.name, log }, text: '' };
 }
 
 async function kill({ positionals }: Parsed): Promise<Outcome> {

@@ -3,7 +3,6 @@
  * definition comes from a peer, and must not choose which of this host's files and programs its guest gets. Pure.
  */
 import {
-  appendElement,
   attributeOf,
   childOf,
   childrenOf,
@@ -51,9 +50,7 @@ export function adaptHostParts(
   }
   adaptEmulator(devices, host, notes);
   adaptPlacement(domain, notes);
-  const isLogged = childOf(devices, 'serial', 'log') !== undefined;
   adaptCharacterDevices(devices, notes);
-  if (isLogged) logSerialPort(domain, devices);
   adaptGraphics(devices, notes);
 }
 
@@ -86,8 +83,6 @@ function adaptPlacement(domain: XmlElement, notes: string[]): void {
     notes.push("The VM was pinned to its host's processors or memory nodes; here it runs anywhere.");
 }
 
-const LOG_DIRECTORY = '/var/log/libvirt/qemu';
-
 /** Terminals and what has no other end on the host. */
 const KEPT_TYPES = new Set(['pty', 'null', 'vc', 'spicevmc', 'spiceport', 'qemu-vdagent']);
 
@@ -111,14 +106,6 @@ function adaptCharacterDevices(devices: XmlElement, notes: string[]): void {
     channel.setAttribute('type', 'unix');
     notes.push(`A channel of type ${type} reached beyond the VM; it is a socket of libvirt's now.`);
   }
-}
-
-/** A serial port that was logged is logged again, where this host's libvirt keeps the logs of its VMs. */
-function logSerialPort(domain: XmlElement, devices: XmlElement): void {
-  const port = childOf(devices, 'serial');
-  const name = textOf(domain, 'name') ?? '';
-  if (port === undefined || name.includes('/')) return;
-  appendElement(port, 'log', { file: `${LOG_DIRECTORY}/${name}.serial.log`, append: 'on' });
 }
 
 /** Ports and addresses of the other host may be taken or missing here; libvirt chooses free ones, for this host only. */
