@@ -24,7 +24,6 @@ import { runRecover } from './recover-task.ts';
 import { targetHost } from './target-host.ts';
 import { StepLog } from './step-log.ts';
 import { TaskReports } from './task-reports.ts';
-import { tpmOwner } from './tpm-owner.ts';
 
 /** VMs that come up, or go away, at the same time; a booting guest wants a processor of its own. */
 const STARTS_AT_ONCE = 8;
@@ -62,6 +61,8 @@ export class AgentTasks {
   /** Ids of the orders; without recoveries that a discard of the same orders takes back. */
   #wanted: ReadonlySet<string> = new Set();
   #isStopping = false;
+  /** Settled once reports that nobody asks for any more are removed. */
+  #tidied: Promise<void> = Promise.resolve();
 
   constructor(parts: AgentTaskParts) {
     this.#parts = parts;
@@ -103,7 +104,7 @@ export class AgentTasks {
     for (const task of tasks) {
       if (this.#wanted.has(task.id) && !this.#entries.has(task.id)) this.#start(task);
     }
-    this.#forgetReports().catch(this.#parts.broken);
+    this.#tidied = this.#forgetReports().catch(this.#parts.broken);
   }
 
   /** Ends all tasks where they are; the next start of the agent takes them up again. */
@@ -111,7 +112,7 @@ export class AgentTasks {
     this.#isStopping = true;
     const running = [...this.#entries.values()];
     for (const { stop } of running) stop.abort(new Failure('cancelled', 'the agent stops'));
-    await Promise.all(running.map(({ ended }) => ended));
+    await Promise.all([this.#tidied, ...running.map(({ ended }) => ended)]);
   }
 
   #start(task: AgentTask): void {
@@ -185,7 +186,7 @@ export class AgentTasks {
       libvirt: await this.#parts.libvirt.ready(signal),
       clock,
       states: this.#states,
-      firmware: { tpmDirectory, tpmOwner: await tpmOwner() },
+      firmware: { tpmDirectory },
       steps,
       pulls: this.#pulls,
       isUp: () => place[Symbol.dispose](),

@@ -8,9 +8,26 @@ const LINE_LENGTH_MAX = 80;
 const ESCAPE = '\u001b';
 /** Terminal control, which firmware and boot loaders write in between. */
 const CONTROL = new RegExp(`${ESCAPE}(?:\\[[0-9;?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78cDEHM])|\\p{Cc}`, 'gu');
-/** What firmware says before there is a guest: no sign of the guest's life. */
-const FIRMWARE_LINE =
-  /^(SeaBIOS|iPXE|gPXE|Booting from|Boot failed|Machine UUID|No bootable|No more|BdsDxe|BDS|UEFI|EFI|Shell>|map:|>>|Press (ESC|any|F))/i;
+/** How lines begin that firmware says before there is a guest: no sign of the guest's life. */
+const FIRMWARE_WORDS = [
+  'SeaBIOS',
+  'iPXE',
+  'gPXE',
+  'Booting from',
+  'Boot failed',
+  'Machine UUID',
+  'No bootable',
+  'No more',
+  'BdsDxe',
+  'BDS',
+  'UEFI',
+  'EFI',
+  'Shell>',
+  'map:',
+  '>>',
+  'Press ESC',
+  'Press any',
+];
 
 /** The wanted text, or with null any whole line that is not the firmware's. */
 export class ConsoleWatch {
@@ -31,6 +48,7 @@ export class ConsoleWatch {
     console: Pick<RpcStream, typeof Symbol.asyncIterator | typeof Symbol.asyncDispose>,
     signal: AbortSignal,
   ): Promise<string | undefined> {
+    if (signal.aborted) return undefined;
     const decoder = new TextDecoder();
     const stop = (): void => void console[Symbol.asyncDispose]();
     signal.addEventListener('abort', stop, { once: true });
@@ -56,9 +74,12 @@ export class ConsoleWatch {
     const lines = said.split('\n').slice(0, -1);
     for (const line of lines) {
       const plain = line.replaceAll(CONTROL, '').trim();
-      if (plain !== '' && !FIRMWARE_LINE.test(plain))
-        return `serial port: ${plain.slice(0, LINE_LENGTH_MAX)}`;
+      if (plain !== '' && !isFirmwares(plain)) return `serial port: ${plain.slice(0, LINE_LENGTH_MAX)}`;
     }
     return undefined;
   }
+}
+
+function isFirmwares(line: string): boolean {
+  return FIRMWARE_WORDS.some((word) => line.toLowerCase().startsWith(word.toLowerCase()));
 }

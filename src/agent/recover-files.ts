@@ -7,15 +7,12 @@ import type { RecoverTask } from '#/control/orders.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { RecoveryState } from './recovery-state.ts';
 import { runTool } from './run-tool.ts';
-import type { FileOwner } from './tpm-owner.ts';
 import { unpackTpmState } from './tpm-state.ts';
 
 /** Where libvirt looks for what it does not take a path for. */
 export type FirmwarePaths = {
   /** Holds one directory of TPM state for each VM, by its UUID. */
   tpmDirectory: string;
-  /** Who the software TPM runs as. libvirt gives it the directory, and not the files that are in it. */
-  tpmOwner: FileOwner;
 };
 
 const DEFINITION_BYTES_MAX = 1024 * 1024;
@@ -82,9 +79,10 @@ export async function restoreFirmware(
   }
   if (!kinds.has('tpm')) return;
   const packed = await readAttachment(task, { kind: 'tpm', file: 'tpm' }, TPM_BYTES_MAX);
+  // libvirt gives files that it finds there to the user that the software TPM runs as.
   const target = join(paths.tpmDirectory, state.uuid);
   await rm(target, { recursive: true, force: true });
-  await unpackTpmState(packed, target, paths.tpmOwner);
+  await unpackTpmState(packed, target);
 }
 
 /** Removes all files of a recovery. */

@@ -23,7 +23,9 @@ export function consoleLogPath(directory: string): string {
 export function taskUuid(taskId: string): string {
   const hex = createHash('sha256').update(`antipode task ${taskId}`).digest('hex');
   const variant = ((Number.parseInt(hex[16]!, 16) & 0x3) | 0x8).toString(16);
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+  const third = `8${hex.slice(13, 16)}`;
+  const fourth = `${variant}${hex.slice(17, 20)}`;
+  return [hex.slice(0, 8), hex.slice(8, 12), third, fourth, hex.slice(20, 32)].join('-');
 }
 
 /** Ten hex digits that stand for the task where names are short, as those of bridges are. */

@@ -39,13 +39,18 @@ export async function makeIndependent(
 ): Promise<RecoveryState> {
   const { context, note } = parts;
   let { state } = parts;
+  let begun: string | undefined;
   for (;;) {
     signal.throwIfAborted();
     try {
       state = await keepUp(domain, state, parts);
-      if (await hasPulled(domain, parts)) break;
-      note(null);
-      await context.clock.sleep(POLL_MS, signal);
+      const round = await pullOn(domain, parts);
+      if (round.isDone) break;
+      const hasFailed = round.begun !== undefined && round.begun === begun;
+      begun = round.begun ?? begun;
+      if (hasFailed) note(`The pull of ${begun} failed and is begun again: the recovery point is away.`);
+      else if (round.begun === undefined) note(null);
+      await context.clock.sleep(hasFailed ? RETRY_MS : POLL_MS, signal);
     } catch (error) {
       const isPassing =
         failureIn(error)?.code === 'libvirt_error' && !hasLibvirtCode(error, LibvirtCode.noDomain);
@@ -79,31 +84,39 @@ async function letGo(domain: Domain): Promise<void> {
   if ((await domain.getState()).state === 'paused') await domain.destroy(['graceful']);
 }
 
-/** True when no disk depends on the recovery point any more; begins pulls that are not under way. */
-async function hasPulled(domain: Domain, { task, context }: StartParts): Promise<boolean> {
+/**
+ * Done when no disk depends on the recovery point any more; begins the next pull when none is under way.
+ *
+ * One disk at a time: when two pulls of a VM end together, libvirt asks QEMU for its block nodes after the first while
+ * the second is concluded and not dismissed, and QEMU 7.2 crashes on the second's filter node, which has no child then.
+ */
+async function pullOn(
+  domain: Domain,
+  { task, context }: StartParts,
+): Promise<{ isDone: boolean; begun?: string }> {
   const total = task.view.disks.reduce((sum, disk) => sum + disk.bytes, 0);
   const dependent = await dependentDisks(domain);
+  const jobs = await Promise.all(dependent.map(async (key) => await domain.disk(key).getJob()));
   let pulled = total;
-  for (const key of dependent) {
-    const disk = task.view.disks.find((wanted) => wanted.key === key);
-    const done = await pull(domain, key);
-    if (disk !== undefined) pulled -= disk.bytes - Math.min(done, disk.bytes);
+  for (const [index, key] of dependent.entries()) {
+    const bytes = task.view.disks.find((disk) => disk.key === key)?.bytes ?? 0;
+    pulled -= bytes - Math.min(jobs[index]?.currentUnits ?? 0, bytes);
   }
   context.steps.setProgress(Math.max(0, pulled), total);
-  return dependent.length === 0;
+  const [next] = dependent;
+  if (next === undefined) return { isDone: true };
+  if (jobs.some((job) => job !== undefined)) return { isDone: false };
+  await beginPull(domain, next);
+  return { isDone: false, begun: next };
 }
 
-/** Bytes pulled so far; begins the pull when none is under way. */
-async function pull(domain: Domain, key: string): Promise<number> {
-  const job = await domain.disk(key).getJob();
-  if (job !== undefined) return job.currentUnits;
+async function beginPull(domain: Domain, key: string): Promise<void> {
   try {
     await domain.disk(key).pull();
   } catch (error) {
-    // A job that ended or began between the question and the call; the next round sees which.
+    // A job that began between the question and the call.
     if (!hasLibvirtCode(error, LibvirtCode.blockCopyActive)) throw error;
   }
-  return 0;
 }
 
 async function dependentDisks(domain: Domain): Promise<string[]> {

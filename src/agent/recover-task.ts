@@ -102,23 +102,32 @@ async function ensureDefined(
   const { task, context, adapted, state, step } = parts;
   const { libvirt } = context;
   const existing = await ownDomain(libvirt, task, adapted.uuid);
-  const making: Promise<unknown>[] = [];
-  if (existing === undefined && !state.started) {
+  const isNew = existing === undefined && !state.started;
+  if (isNew) {
     await step('check the target', () => checkTarget(task, adapted, libvirt));
     await context.states.write(state);
-    making.push(
-      step('make overlays', () => makeOverlays(task, state.directory, signal)),
-      step('restore firmware state', () => restoreFirmware(task, state, context.firmware)),
-    );
   }
-  making.push(
+  const networks =
     state.network === null
       ? step('start networks', () => startNetworks(task, adapted, libvirt))
-      : step('make the test network', () => ensureTestNetwork(libvirt, task.id)),
+      : step('make the test network', () => ensureTestNetwork(libvirt, task.id));
+  const files = isNew
+    ? [
+        step('make overlays', () => makeOverlays(task, state.directory, signal)),
+        step('restore firmware state', () => restoreFirmware(task, state, context.firmware)),
+      ]
+    : [];
+  // Last of all files: a VM that is defined has its overlays, and they are never made anew.
+  const domain = allEnded(files).then(
+    async () => existing ?? (await step('define', () => libvirt.defineDomain(adapted.xml))),
   );
-  // All have ended before a failure is passed on: nothing is made after the task has ended.
-  for (const made of await Promise.allSettled(making)) if (made.status === 'rejected') throw made.reason;
-  return existing ?? (await step('define', () => libvirt.defineDomain(adapted.xml)));
+  await allEnded([networks, domain]);
+  return await domain;
+}
+
+/** Throws the first failure when all have ended: nothing is made after a task has. */
+async function allEnded(work: Promise<unknown>[]): Promise<void> {
+  for (const ended of await Promise.allSettled(work)) if (ended.status === 'rejected') throw ended.reason;
 }
 
 async function prepare(task: RecoverTask, context: RecoverContext): Promise<Adapted> {

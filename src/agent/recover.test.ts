@@ -3,7 +3,7 @@
  * recovery point served by our own NBD server.
  */
 import assert from 'node:assert/strict';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { after, afterEach, before, test } from 'node:test';
 import type { RecoverTask } from '#/control/orders.ts';
 import { hasCode, type FailureCode } from '#/lib/failure.ts';
@@ -20,7 +20,7 @@ import { runRecover, type RecoverContext, type RecoverResult } from './recover-t
 import { RecoveryStates } from './recovery-state.ts';
 import { StepLog } from './step-log.ts';
 import { targetHost } from './target-host.ts';
-import { tpmOwner } from './tpm-owner.ts';
+import { decodeTpmState, packTpmState } from './tpm-state.ts';
 
 const UUID = '6f0c8f0e-6a77-4a52-9f3e-0d5b6a0c1d2e';
 const MAC = '52:54:00:aa:bb:cc';
@@ -39,7 +39,7 @@ before(async () => {
   daemon = await startPrivateLibvirtd();
   libvirt = await Libvirt.connect({ socketPath: daemon.socketPath });
   states = new RecoveryStates(`${daemon.directory}/recoveries`);
-  firmware = { tpmDirectory: `${daemon.directory}/../lib/swtpm`, tpmOwner: await tpmOwner() };
+  firmware = { tpmDirectory: `${daemon.directory}/../lib/swtpm` };
   const guest = await makeEchoGuest(daemon, 'source');
   const [vda, vdb] = await Promise.all(
     ['vda', 'vdb'].map((key) => rawBytes(daemon.run.bind(daemon), guest.imagePath(key))),
@@ -217,8 +217,8 @@ const STEPS = [
   'check the target',
   'make overlays',
   'restore firmware state',
-  'start networks',
   'define',
+  'start networks',
   'start',
   'pull the disks',
 ];
@@ -260,15 +260,82 @@ test('a task that is cancelled in a step can be repeated', async () => {
   assert.equal((await runRecover(task, context(), forever)).independent, true);
 });
 
+test('firmware variables and TPM state are carried, and a VM that cannot tell is started and says so', async () => {
+  const tpm = '<tpm model="tpm-crb"><backend type="emulator" version="2.0"/></tpm>';
+  const silent = source.replace(/<serial[^]*<\/channel>/, tpm).replace(/<type arch[^]*<\/os>/, UEFI);
+  await newPoint(silent);
+  const made = await madeTpm(silent);
+  const variables = await readFile('/usr/share/OVMF/OVMF_VARS_4M.fd');
+  // In the last block, which the firmware uses only when the variables before it are full.
+  variables.set([0xca, 0xfe], variables.length - 2);
+  await point.attach('nvram', variables);
+  await point.attach('tpm', made.packed);
+  const sign = { serial_text: null, timeout_ms: 60_000 };
+  const result = await runRecover(point.task({ id: 'r5', sign_of_life: sign }), context(), forever);
+  assert.equal(result.sign_of_life, null);
+  assert.match(result.notes.join(), /nothing tells whether its guest has booted/);
+  assert.deepEqual((await readFile(`${result.directory}/nvram`)).subarray(-2), Buffer.from([0xca, 0xfe]));
+  const xml = await (await vm()).getXml();
+  assert.match(xml, new RegExp(`<nvram[^>]*>${result.directory}/nvram</nvram>`));
+  // swtpm runs on what was carried: its own new state would have other keys.
+  assert.equal((await (await vm()).getState()).state, 'running');
+  const carried = decodeTpmState((await packTpmState(`${firmware.tpmDirectory}/${UUID}`))!);
+  assert.deepEqual(
+    carried.map(({ path }) => path),
+    made.paths,
+  );
+  await discard('r5');
+});
+
+const UEFI = `<type arch="x86_64" machine="q35">hvm</type>
+  <loader readonly="yes" type="pflash">/usr/share/OVMF/OVMF_CODE_4M.fd</loader>
+  <nvram template="/usr/share/OVMF/OVMF_VARS_4M.fd">/gone/vars.fd</nvram></os>`;
+
+/** What libvirt and swtpm make for a VM at its first start, packed as a recovery point carries it. */
+async function madeTpm(xml: string): Promise<{ packed: Uint8Array; paths: string[] }> {
+  const bare = xml.replaceAll(/<(disk|interface) [^]*<\/\1>/g, '').replace(/<nvram.*<\/nvram>/, '');
+  const domain = await libvirt.defineDomain(bare);
+  await domain.start(['paused']);
+  await domain.destroy();
+  const packed = await packTpmState(`${firmware.tpmDirectory}/${UUID}`);
+  await domain.undefine(['nvram']);
+  await rm(`${firmware.tpmDirectory}/${UUID}`, { recursive: true, force: true });
+  assert(packed !== undefined, 'swtpm has made no state');
+  return { packed, paths: decodeTpmState(packed).map(({ path }) => path) };
+}
+
+for (const kind of ['definition', 'nvram', 'tpm'] as const) {
+  test(`an attachment that is not what the point names is refused: ${kind}`, async () => {
+    await newPoint();
+    await point.attach(kind, kind === 'definition' ? source : 'bytes');
+    await writeFile(`${point.attachmentsPath}/${kind === 'definition' ? 'definition.xml' : kind}`, 'others');
+    await assert.rejects(runRecover(point.task({ id: 'r6' }), context(), forever), (error) =>
+      hasCode(error, 'storage_corrupt'),
+    );
+    assert.deepEqual(await libvirt.listDomains(), []);
+  });
+}
+
+test('a TPM state that is none is refused before the VM is defined, and its remains are discarded', async () => {
+  await newPoint();
+  await point.attach('tpm', '../../etc/passwd');
+  await assert.rejects(runRecover(point.task({ id: 'r7' }), context(), forever), (error) =>
+    hasCode(error, 'storage_corrupt'),
+  );
+  assert.deepEqual(await libvirt.listDomains(), []);
+});
+
 const refusals: {
   what: string;
   code: FailureCode;
   change?: Partial<RecoverTask>;
   xml?: string;
   other?: string;
+  storedBytes?: number;
 }[] = [
   { what: 'its name is taken', code: 'already_exists', other: 'web' },
   { what: 'its UUID is taken', code: 'already_exists', other: `else</name><uuid>${UUID}</uuid><name>else` },
+  { what: 'there is no room', code: 'storage_full', storedBytes: Number.MAX_SAFE_INTEGER },
   { what: 'a network is not mapped', code: 'vm_unsupported', change: { networks: {} } },
   { what: 'a network is not there', code: 'not_found', change: { networks: { prod: 'nowhere' } } },
   { what: 'a definition is none', code: 'usage_invalid', xml: '<domain' },
@@ -280,7 +347,7 @@ const refusals: {
   { what: 'a definition is of another host', code: 'vm_unsupported', xml: '<domain type="xen"/>' },
 ];
 
-for (const { what, code, change, xml, other } of refusals) {
+for (const { what, code, change, xml, other, storedBytes } of refusals) {
   test(`a recovery is refused, and nothing is changed, when ${what}`, async () => {
     await newPoint(xml ?? source);
     let domain: Domain | undefined;
@@ -292,9 +359,9 @@ for (const { what, code, change, xml, other } of refusals) {
       domain = await libvirt.defineDomain(text);
     }
     const before = await leftOver();
-    await assert.rejects(runRecover(point.task({ id: 'r4', ...change }), context(), forever), (error) =>
-      hasCode(error, code),
-    );
+    const task = point.task({ id: 'r4', ...change });
+    if (storedBytes !== undefined) task.view.stored_bytes = storedBytes;
+    await assert.rejects(runRecover(task, context(), forever), (error) => hasCode(error, code));
     assert.deepEqual(await leftOver(), before);
     await domain?.undefine();
   });

@@ -14,6 +14,9 @@ import { NbdServer } from '#/nbd/nbd-server.ts';
 /** Reads from here on wait while the point is held; what a guest boots by is before. */
 const HELD_FROM = 4 * 2 ** 20;
 
+/** A guest that says nothing for so long will not. */
+const HEAR_MS = 20_000;
+
 /** What a replication server serves of one point, in this process, to be killed and started at will. */
 export class ServedPoint implements AsyncDisposable {
   readonly directory: string;
@@ -165,11 +168,13 @@ export class GuestTalk implements AsyncDisposable {
 
   /** The next `length` characters. */
   async hear(length: number): Promise<string> {
+    const silence = setTimeout(() => void this.#console[Symbol.asyncDispose](), HEAR_MS);
     while (this.#heard.length < length) {
       const { value } = await this.#pieces.next();
       assert(value !== undefined, `the console ended after ${JSON.stringify(this.#heard)}`);
       this.#heard += Buffer.from(value).toString('latin1');
     }
+    clearTimeout(silence);
     const text = this.#heard.slice(0, length);
     this.#heard = this.#heard.slice(length);
     return text;

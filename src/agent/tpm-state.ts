@@ -11,11 +11,10 @@
  * All integers are big-endian. Paths are relative, of safe characters, and at most DEPTH_MAX deep, so that bytes from a
  * peer cannot place a file elsewhere.
  */
-import { chown, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { Failure } from '#/lib/failure.ts';
-import type { FileOwner } from './tpm-owner.ts';
 
 const MAGIC = 0x41505431;
 const FILES_MAX = 64;
@@ -92,13 +91,12 @@ export async function packTpmState(directory: string): Promise<Uint8Array | unde
   return encodeTpmState(files);
 }
 
-/** Writes the files below `directory`, which is made. They belong to `owner`, or else to this process's user. */
-export async function unpackTpmState(bytes: Uint8Array, directory: string, owner?: FileOwner): Promise<void> {
+/** Writes the files below `directory`, which is made. */
+export async function unpackTpmState(bytes: Uint8Array, directory: string): Promise<void> {
   for (const file of decodeTpmState(bytes)) {
     const path = join(directory, file.path);
     await mkdir(dirname(path), { recursive: true, mode: 0o711 });
     await writeFile(path, file.bytes, { mode: 0o600 });
-    if (owner !== undefined) await chown(path, owner.uid, owner.gid);
   }
 }
 

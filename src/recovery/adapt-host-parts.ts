@@ -108,7 +108,7 @@ function adaptCharacterDevices(devices: XmlElement, notes: string[]): void {
   }
 }
 
-/** Ports and addresses of the other host may be taken or missing here; libvirt chooses free ones, for this host only. */
+/** Ports and addresses of the other host may be taken or missing here: libvirt chooses, for this host only. */
 function adaptGraphics(devices: XmlElement, notes: string[]): void {
   for (const graphics of childrenOf(devices, 'graphics')) {
     const type = graphics.getAttribute('type') ?? '';
