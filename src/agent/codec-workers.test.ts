@@ -9,7 +9,7 @@ import { CodecWorkers } from './codec-workers.ts';
 test('groups encoded on threads are those encoded here', async () => {
   await using codec = new CodecWorkers({ threads: 2, queueMax: 8 });
   const requests: GroupRequest[] = [0, 1, 2].map((disk) => {
-    const bytes = codec.allocate(GROUP_BYTES);
+    const bytes = codec.allocate();
     if (disk > 0) bytes.fill(7);
     if (disk < 2) bytes.set(randomBytes(GROUP_BYTES / 2));
     const known = new Uint8Array(GROUP_BLOCKS * 16);
@@ -20,4 +20,30 @@ test('groups encoded on threads are those encoded here', async () => {
     const expected = encodeGroup(request);
     assert.deepEqual(changes[index], expected);
   }
+});
+
+test('memory is lent again once it is free, and not while somebody may look at it', async () => {
+  await using codec = new CodecWorkers({ threads: 1, queueMax: 8 });
+  const first = codec.allocate();
+  const second = codec.allocate();
+  assert.notEqual(first.buffer, second.buffer);
+  codec.free(first, true);
+  assert.equal(codec.allocate().buffer, first.buffer);
+  codec.free(second, false);
+  const third = codec.allocate();
+  assert.notEqual(third.buffer, second.buffer);
+  third.set(randomBytes(GROUP_BYTES));
+  const request: GroupRequest = {
+    disk: 0,
+    first: 0,
+    known: new Uint8Array(GROUP_BLOCKS * 16),
+    read: [{ first: 0, count: GROUP_BLOCKS }],
+    bytes: third,
+    zero: [],
+  };
+  const { segments } = await codec.encode(request);
+  assert(
+    segments.every(({ payload }) => payload.buffer === third.buffer),
+    'payloads stand where they were read',
+  );
 });

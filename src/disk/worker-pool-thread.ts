@@ -2,8 +2,12 @@
 import { strict as assert } from 'node:assert';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Failure, type FailureCode } from '#/lib/failure.ts';
+import { SharedMemory } from './shared-memory.ts';
 
-export type ThreadRequest = { id: number; request: unknown };
+export type ThreadRequest =
+  | { kind: 'run'; id: number; request: unknown }
+  | { kind: 'share'; number: number; buffer: SharedArrayBuffer }
+  | { kind: 'unshare'; number: number };
 export type ThreadReply =
   | { kind: 'result'; id: number; result: unknown }
   | { kind: 'failure'; id: number; code: FailureCode; message: string };
@@ -11,12 +15,21 @@ export type ThreadReply =
 assert(parentPort !== null, 'this module is the start of a thread');
 const port = parentPort;
 const { module, name } = workerData as { module: string; name: string };
-const run = ((await import(module)) as Record<string, (request: unknown) => unknown>)[name];
-assert(typeof run === 'function', `${module} exports no function ${name}`);
+const exported = ((await import(module)) as Record<string, (request: unknown) => unknown>)[name];
+assert(typeof exported === 'function', `${module} exports no function ${name}`);
+const run = exported;
 
-port.on('message', ({ id, request }: ThreadRequest) => {
+const memory = new SharedMemory();
+
+port.on('message', (message: ThreadRequest) => {
+  if (message.kind === 'share') memory.add(message.number, message.buffer);
+  else if (message.kind === 'unshare') memory.removeNumber(message.number);
+  else answer(message.id, message.request);
+});
+
+function answer(id: number, request: unknown): void {
   try {
-    const result = run(request);
+    const result = memory.pack(run(memory.unpack(request)));
     const reply: ThreadReply = { kind: 'result', id, result };
     port.postMessage(reply, [...ownedBuffers(result)]);
   } catch (error) {
@@ -24,7 +37,7 @@ port.on('message', ({ id, request }: ThreadRequest) => {
     const reply: ThreadReply = { kind: 'failure', id, code: error.code, message: error.message };
     port.postMessage(reply);
   }
-});
+}
 
 /** Buffers that one array of bytes in the result covers wholly: nobody else on this thread sees them. */
 function ownedBuffers(value: unknown, found = new Set<ArrayBuffer>(), depth = 0): Set<ArrayBuffer> {

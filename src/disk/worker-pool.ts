@@ -3,13 +3,15 @@
  * thread.
  *
  * Requests and results are structured clones; bytes in a SharedArrayBuffer (`allocateShared`) go over without a copy,
- * and a result's own buffers are transferred. The function is synchronous and keeps nothing.
+ * in memory of the pool (`share`) for next to nothing, and a result's own buffers are transferred. The function is
+ * synchronous and keeps nothing.
  * Bounds: two requests on each thread, so that none waits for the main thread, and `queueMax` more in the queue.
  */
 import { strict as assert } from 'node:assert';
 import { Worker } from 'node:worker_threads';
 import { Failure } from '#/lib/failure.ts';
-import type { ThreadReply } from './worker-pool-thread.ts';
+import { SharedMemory } from './shared-memory.ts';
+import type { ThreadReply, ThreadRequest } from './worker-pool-thread.ts';
 
 export type WorkerPoolOptions = {
   /** URL of the module, `new URL('./name.ts', import.meta.url)`. */
@@ -31,7 +33,9 @@ export class WorkerPool<Request, Result> implements AsyncDisposable {
   readonly #queue: Job[] = [];
   readonly #queueMax: number;
   readonly #name: string;
+  readonly #memory = new SharedMemory();
   #nextId = 0;
+  #nextMemory = 0;
   #broken: unknown;
 
   constructor({ module, name, threads, queueMax = 64 }: WorkerPoolOptions) {
@@ -54,6 +58,22 @@ export class WorkerPool<Request, Result> implements AsyncDisposable {
       else if (this.#queue.length < this.#queueMax) this.#queue.push(job);
       else throw new Failure('limit_exceeded', `run ${this.#name} behind ${this.#queueMax} others`);
     });
+  }
+
+  /** Memory that all threads know; views of it may be parts of requests and results. */
+  share(bytes: number): Uint8Array<SharedArrayBuffer> {
+    const memory = allocateShared(bytes);
+    const number = this.#nextMemory++;
+    this.#memory.add(number, memory.buffer);
+    for (const thread of this.#threads) post(thread, { kind: 'share', number, buffer: memory.buffer });
+    return memory;
+  }
+
+  /** The pool forgets memory that is in no request under way; who has a view of it keeps it. */
+  unshare(memory: Uint8Array<SharedArrayBuffer>): void {
+    const number = this.#memory.remove(memory.buffer);
+    if (number === undefined) return;
+    for (const thread of this.#threads) post(thread, { kind: 'unshare', number });
   }
 
   /** Ends the threads; what has no result yet fails with `cancelled`. */
@@ -80,14 +100,14 @@ export class WorkerPool<Request, Result> implements AsyncDisposable {
     thread.jobs.delete(reply.id);
     const next = this.#queue.shift();
     if (next !== undefined) this.#give(thread, next);
-    if (reply.kind === 'result') job.resolve(reply.result as never);
+    if (reply.kind === 'result') job.resolve(this.#memory.unpack(reply.result) as never);
     else job.reject(new Failure(reply.code, reply.message));
   }
 
   #give(thread: Thread, job: Job): void {
     const id = this.#nextId++;
     thread.jobs.set(id, job);
-    thread.worker.postMessage({ id, request: job.request });
+    post(thread, { kind: 'run', id, request: this.#memory.pack(job.request) });
   }
 
   #idlest(): Thread {
@@ -104,6 +124,10 @@ export class WorkerPool<Request, Result> implements AsyncDisposable {
       thread.jobs.clear();
     }
   }
+}
+
+function post(thread: Thread, message: ThreadRequest): void {
+  thread.worker.postMessage(message);
 }
 
 /** Memory that threads see without a copy. */

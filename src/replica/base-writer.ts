@@ -19,6 +19,7 @@ import { WriteQueue } from './write-queue.ts';
 
 /** A page of digests that the file does not have yet, and which of its blocks were written since the last barrier. */
 type Pending = { digests: Uint8Array; touched: Uint8Array };
+type Blocks = { digests: Uint8Array; bytes: Uint8Array; arrived: () => void };
 type Files = { base: File; digests: File; tree: File; marks: File };
 
 export class BaseWriter implements AsyncDisposable {
@@ -54,9 +55,13 @@ export class BaseWriter implements AsyncDisposable {
     state.pending = (node) => (this.#pending.get(node) ?? this.#inBarrier.get(node))?.digests;
   }
 
-  /** Takes a segment of this disk. One call at a time; its bytes must not change before the next barrier. */
-  async write(segment: Segment): Promise<void> {
+  /**
+   * Takes a segment of this disk. One call at a time. `release` is called once its bytes are in the file, which may
+   * be after this has resolved and is before the next barrier has; when a write fails it may never be.
+   */
+  async write(segment: Segment, release: () => void): Promise<void> {
     const payload = segment.kind === 'data' ? segmentPayload(segment) : undefined;
+    const holds = new Holds(release);
     let at = 0;
     for (const run of segment.runs) {
       for (const piece of byNode(run)) {
@@ -66,10 +71,11 @@ export class BaseWriter implements AsyncDisposable {
         }
         const digests = segment.digests.subarray(at * DIGEST_BYTES, (at + piece.count) * DIGEST_BYTES);
         const bytes = payload!.subarray(at * BLOCK_BYTES, (at + piece.count) * BLOCK_BYTES);
-        await this.#writeData(piece, digests, bytes);
+        await this.#writeData(piece, { digests, bytes, arrived: holds.take() });
         at += piece.count;
       }
     }
+    holds.end();
     if (this.#bytes >= this.#barrierBytes) await this.startBarrier();
   }
 
@@ -98,12 +104,12 @@ export class BaseWriter implements AsyncDisposable {
     for (const file of Object.values(this.#files)) await file[Symbol.asyncDispose]();
   }
 
-  async #writeData(run: Run, digests: Uint8Array, bytes: Uint8Array): Promise<void> {
+  async #writeData(run: Run, { digests, bytes, arrived }: Blocks): Promise<void> {
     await this.#below(run, async (page, index) => {
       const touched = page.touched.subarray(index, index + run.count);
       // Two writes of one block may overtake each other: the first one has to arrive before the second begins.
       if (touched.includes(1)) await this.#queue.drain();
-      await this.#queue.write(run.first * BLOCK_BYTES, bytes);
+      await this.#queue.write(run.first * BLOCK_BYTES, bytes, arrived);
       page.digests.set(digests, index * DIGEST_BYTES);
       touched.fill(1);
     });
@@ -165,6 +171,27 @@ export class BaseWriter implements AsyncDisposable {
     await this.#marks.unmark(
       (group) => this.#busyGroups.has(group) || this.#pending.keys().some((node) => groupOf(node) === group),
     );
+  }
+}
+
+/** Calls `release` when all that was taken has been let go, and `end` was called. */
+class Holds {
+  readonly #release: () => void;
+  #count = 1;
+
+  constructor(release: () => void) {
+    this.#release = release;
+  }
+
+  /** One more hold; the function that is returned lets go of it. */
+  take(): () => void {
+    this.#count++;
+    return () => this.end();
+  }
+
+  end(): void {
+    this.#count--;
+    if (this.#count === 0) this.#release();
   }
 }
 

@@ -50,8 +50,9 @@ export class FirstCopy implements AsyncDisposable {
     return this.#segmentCount;
   }
 
-  write(bytes: Uint8Array): Promise<void> {
-    const done = this.#last.then(() => this.#write(bytes));
+  /** `release` is called when the bytes are in the file. */
+  write(bytes: Uint8Array, release: () => void): Promise<void> {
+    const done = this.#last.then(() => this.#write(bytes, release));
     this.#last = done.catch(() => undefined);
     return done;
   }
@@ -99,7 +100,7 @@ export class FirstCopy implements AsyncDisposable {
     for (const writer of this.#writers.splice(0)) await writer[Symbol.asyncDispose]();
   }
 
-  async #write(bytes: Uint8Array): Promise<void> {
+  async #write(bytes: Uint8Array, release: () => void): Promise<void> {
     const segment = decodeSegment(bytes, (disk) => {
       const state = this.#disks[disk];
       return state && blockCount(state.disk.bytes);
@@ -112,7 +113,7 @@ export class FirstCopy implements AsyncDisposable {
     const writer = this.#writers[segment.disk];
     assert(writer, 'write to a first copy that has ended');
     try {
-      await writer.write(segment);
+      await writer.write(segment, release);
     } catch (error) {
       throw error instanceof Failure
         ? error

@@ -93,8 +93,9 @@ export class IncomingPoint implements AsyncDisposable {
     }
   }
 
-  write(bytes: Uint8Array): Promise<void> {
-    const done = this.#last.then(() => this.#write(bytes));
+  /** `release` is called when the bytes have been copied. */
+  write(bytes: Uint8Array, release: () => void): Promise<void> {
+    const done = this.#last.then(() => this.#write(bytes, release));
     this.#last = done.catch(() => undefined);
     return done;
   }
@@ -158,7 +159,7 @@ export class IncomingPoint implements AsyncDisposable {
     this.#writer = undefined;
   }
 
-  async #write(bytes: Uint8Array): Promise<void> {
+  async #write(bytes: Uint8Array, release: () => void): Promise<void> {
     const segment = decodeSegment(bytes, (disk) => {
       const entry = this.#disks[disk];
       return entry && blockCount(entry.bytes);
@@ -172,6 +173,7 @@ export class IncomingPoint implements AsyncDisposable {
       if (this.#writer?.isFull(this.#core.limits.deltaBlocksMax) === true) await this.#finishPart();
       this.#writer ??= await this.#newWriter();
       await this.#writer.write(bytes, segment);
+      release();
     } catch (error) {
       this.#isBroken = true;
       throw error;

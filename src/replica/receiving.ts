@@ -244,9 +244,9 @@ class OpenPoint implements PointWriter {
     this.segmentCount = parts.point.segmentCount;
   }
 
-  write(segment: Uint8Array): Promise<void> {
+  write(segment: Uint8Array, release: () => void = () => {}): Promise<void> {
     if (this.#hasEnded) return Promise.reject(this.#ended('write to'));
-    return this.#parts.point.write(segment);
+    return this.#parts.point.write(segment, release);
   }
 
   commit(request: CommitRequest): Promise<RecoveryPoint> {

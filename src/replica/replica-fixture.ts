@@ -95,7 +95,10 @@ export class SourceModel {
     const intent = this.intent();
     const writer = await replica.begin(intent);
     const segments = this.segments(held);
-    for (const segment of segments) await writer.write(segment);
+    for (const segment of segments) {
+      // What is released is used for something else, as the wire does.
+      await writer.write(segment, () => segment.fill(0xff));
+    }
     const point = await writer.commit(this.request(segments.length, attachments));
     this.acknowledged(intent);
     return point;

@@ -47,8 +47,12 @@ export type CommitRequest = {
 export interface PointWriter {
   /** Segments that are here already, from a transfer that was cut. */
   readonly segmentCount: number;
-  /** Takes the next encoded segment and checks it. Throws protocol_corrupt, storage_full, storage_io. */
-  write(segment: Uint8Array): Promise<void>;
+  /**
+   * Takes the next encoded segment and checks it. Throws protocol_corrupt, storage_full, storage_io. `release` is
+   * called, at most once, when its bytes are not looked at any more, which may be after this has resolved; until
+   * then, and for ever when it is not called, they must not change.
+   */
+  write(segment: Uint8Array, release?: () => void): Promise<void>;
   /**
    * Makes the point durable and offers it. Throws `conflict` when a root differs from the sender's: then nothing is
    * offered.

@@ -2,7 +2,7 @@
  * Writes that are on their way to a file while the next ones are being made: bounded by count and by bytes.
  *
  * Invariant: an error of any write comes out of the next `write` or `drain`, and stays; nothing that is drained can
- * have failed. Bytes handed over must not change until `drain`. Pure.
+ * have failed. Bytes handed over must not change until `arrived` is called, or until `drain`. Pure.
  */
 import type { File } from '#/disk/file-system.ts';
 import { APPEND_BYTES, WRITE_BYTES_IN_FLIGHT, WRITES_IN_FLIGHT } from './limits.ts';
@@ -18,14 +18,17 @@ export class WriteQueue {
     this.#file = file;
   }
 
-  /** Resolves when the write is on its way, which may be long before it has arrived. */
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
+  /** Resolves when the write is on its way, which may be long before it has arrived; only a good one arrives. */
+  async write(offset: number, bytes: Uint8Array, arrived?: () => void): Promise<void> {
     while (this.#count >= WRITES_IN_FLIGHT || this.#bytes >= WRITE_BYTES_IN_FLIGHT) await this.#oneDone();
     this.#throwIfFailed();
     this.#count++;
     this.#bytes += bytes.length;
     this.#file.write(offset, bytes).then(
-      () => this.#done(bytes.length),
+      () => {
+        this.#done(bytes.length);
+        arrived?.();
+      },
       (reason: unknown) => {
         this.#error ??= { reason };
         this.#done(bytes.length);

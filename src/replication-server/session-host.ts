@@ -139,7 +139,7 @@ function telling(replica: Replica, committed: (point: RecoveryPoint) => void): R
       const writer = await replica.begin(intent);
       return {
         segmentCount: writer.segmentCount,
-        write: (segment) => writer.write(segment),
+        write: (segment, release) => writer.write(segment, release),
         abort: () => writer.abort(),
         suspend: () => writer.suspend(),
         commit: async (request) => {

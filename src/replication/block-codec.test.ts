@@ -5,7 +5,7 @@ import { digestBlocks } from '#/disk/digest.ts';
 import { parentDigest } from '#/disk/digest-tree.ts';
 import { BLOCK_BYTES } from '#/disk/disk.ts';
 import { chance, integerBelow, SeededRandom } from '#/lib/random.ts';
-import { blocksIn, decodeSegment, segmentPayload, type Run } from '#/wire/segment.ts';
+import { blocksIn, decodeSegment, joinSegment, segmentPayload, type Run } from '#/wire/segment.ts';
 import { encodeGroup, extendRuns } from './block-codec.ts';
 import { setBits } from './pending-file.ts';
 
@@ -40,7 +40,7 @@ function check(random: SeededRandom, what: string): void {
   const result = Uint8Array.from(older);
   let count = 0;
   for (const encoded of change.segments) {
-    const segment = decodeSegment(encoded, (disk) => (disk === 3 ? FIRST + BLOCKS : undefined));
+    const segment = decodeSegment(joinSegment(encoded), (disk) => (disk === 3 ? FIRST + BLOCKS : undefined));
     assert(segment.kind === 'data');
     apply(result, segment.runs, segmentPayload(segment));
     count += blocksIn(segment.runs);

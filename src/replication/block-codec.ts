@@ -9,8 +9,15 @@ import { constants, zstdCompressSync } from 'node:zlib';
 import { parentDigest } from '#/disk/digest-tree.ts';
 import { writeBlockDigest } from '#/disk/digest.ts';
 import { BLOCK_BYTES } from '#/disk/disk.ts';
-import { DIGEST_BYTES, encodeSegment, SEGMENT_BLOCKS_MAX, type Encoding, type Run } from '#/wire/segment.ts';
-import { GROUP_BLOCKS } from './limits.ts';
+import {
+  DIGEST_BYTES,
+  encodeSegmentParts,
+  SEGMENT_BLOCKS_MAX,
+  type Encoding,
+  type Run,
+  type SegmentParts,
+} from '#/wire/segment.ts';
+import { GROUP_BLOCKS, GROUP_BYTES } from './limits.ts';
 
 export type GroupRequest = {
   /** Place of the disk in the point's list of disks. */
@@ -19,7 +26,7 @@ export type GroupRequest = {
   first: number;
   /** What the replica holds: a digest for each block of the group. */
   known: Uint8Array;
-  /** Blocks that were read, ascending, and their bytes one after another. */
+  /** Blocks that were read, ascending, and their bytes one after another, which are moved about. */
   read: Run[];
   bytes: Uint8Array;
   /** Blocks that are zero at the source and were not read. */
@@ -35,23 +42,26 @@ export type GroupChange = {
   digests: Uint8Array;
   /** The level-1 node over them. */
   node: Uint8Array;
-  /** Encoded data segments, in order. */
-  segments: Uint8Array[];
+  /** Encoded data segments, in order. Payloads that do not shrink stand in the request's `bytes`. */
+  segments: SegmentParts[];
   /** Blocks that became zero, ascending. */
   zeroed: Run[];
 };
 
 /** Encodes groups: at once here, on worker threads in the agent. */
 export interface BlockCodec {
-  /** Memory to read into; shared with the threads that encode, where there are any. */
-  allocate(bytes: number): Uint8Array<ArrayBufferLike>;
+  /** GROUP_BYTES to read a group into; shared with the threads that encode, where there are any. */
+  allocate(): Uint8Array<ArrayBufferLike>;
+  /** Takes back what `allocate` gave, to be given again, or not when somebody may still look at it. */
+  free(bytes: Uint8Array, mayBeReused: boolean): void;
   /** The request's memory is not touched any more once this has settled. */
   encode(request: GroupRequest): Promise<GroupChange>;
 }
 
 /** Encodes on the caller's thread. */
 export const syncBlockCodec: BlockCodec = {
-  allocate: (bytes) => new Uint8Array(bytes),
+  allocate: () => new Uint8Array(GROUP_BYTES),
+  free: () => {},
   encode: (request) => Promise.resolve(encodeGroup(request)),
 };
 
@@ -77,7 +87,8 @@ export function encodeGroup(request: GroupRequest): GroupChange {
     else extendRuns(zeroed, block);
   }
   const node = changedCount === 0 ? new Uint8Array(0) : parentDigest(digests);
-  return { changedCount, changed, digests, node, segments: data.segments(request.disk), zeroed };
+  const segments = data.segments(request.disk);
+  return { changedCount, changed, digests, node, segments, zeroed };
 }
 
 /** Adds a block to ascending runs. */
@@ -123,8 +134,8 @@ class DataBlocks {
     this.#blocks.push(block);
   }
 
-  segments(disk: number): Uint8Array[] {
-    const segments: Uint8Array[] = [];
+  segments(disk: number): SegmentParts[] {
+    const segments: SegmentParts[] = [];
     const isCompressible = this.#blocks.length > 0 && this.#sampleShrinks();
     for (let at = 0; at < this.#blocks.length; at += SEGMENT_BLOCKS_MAX) {
       const part = this.#blocks.slice(at, at + SEGMENT_BLOCKS_MAX);
@@ -136,7 +147,7 @@ class DataBlocks {
       }
       const bytes = this.#together(part);
       const packed = isCompressible ? compress(bytes) : { encoding: 'raw' as const, payload: bytes };
-      segments.push(encodeSegment({ kind: 'data', disk, runs, digests, ...packed }));
+      segments.push(encodeSegmentParts({ kind: 'data', disk, runs, digests, ...packed }));
     }
     return segments;
   }
@@ -148,16 +159,14 @@ class DataBlocks {
     return zstdCompressSync(sample, ZSTD).length <= sample.length * WORTHWHILE;
   }
 
-  /** The blocks' bytes one after another: without a copy where they lie so already, as in every first copy. */
+  /** The blocks' bytes one after another: moved down over unchanged ones, of which a first copy has none. */
   #together(part: readonly DataBlock[]): Uint8Array {
     const first = part[0]!.at;
-    const length = part.length * BLOCK_BYTES;
-    if (part.at(-1)!.at === first + length - BLOCK_BYTES) return this.#bytes.subarray(first, first + length);
-    const together = new Uint8Array(length);
     for (const [index, { at }] of part.entries()) {
-      together.set(this.#bytes.subarray(at, at + BLOCK_BYTES), index * BLOCK_BYTES);
+      const target = first + index * BLOCK_BYTES;
+      if (at !== target) this.#bytes.copyWithin(target, at, at + BLOCK_BYTES);
     }
-    return together;
+    return this.#bytes.subarray(first, first + part.length * BLOCK_BYTES);
   }
 }
 
@@ -166,6 +175,8 @@ const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 const WORTHWHILE = 0.9;
 
 function compress(raw: Uint8Array): { encoding: Encoding; payload: Uint8Array } {
-  const payload = zstdCompressSync(raw, ZSTD);
-  return payload.length < raw.length ? { encoding: 'zstd', payload } : { encoding: 'raw', payload: raw };
+  const packed = zstdCompressSync(raw, ZSTD);
+  if (packed.length >= raw.length) return { encoding: 'raw', payload: raw };
+  // What zlib returns is a part of larger memory, which would go from thread to thread whole.
+  return { encoding: 'zstd', payload: new Uint8Array(packed) };
 }

@@ -2,6 +2,7 @@
  * The replica at the other site as the replication engine sees it: a wire session, one for each connection.
  */
 import type { Attachment, Begin, Commit, DiskSpec, Opened, PointRef } from '#/wire/messages.ts';
+import type { EncodedSegment } from '#/wire/segment.ts';
 
 export interface ReplicaSession extends AsyncDisposable {
   /** What the server said it holds when the session opened. */
@@ -16,8 +17,11 @@ export interface ReplicaSession extends AsyncDisposable {
   ): Promise<Uint8Array>;
   /** Starts or resumes a point; resolves with the count of segments that are there already. */
   begin(begin: Omit<Begin, 'kind'>): Promise<number>;
-  /** Sends one encoded segment; resolves when the window has room for the next. */
-  segment(index: number, segment: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /**
+   * Sends one encoded segment; resolves when the next may be sent and the bytes are not needed any more. When it
+   * rejects, they may still be, until the session is disposed.
+   */
+  segment(index: number, segment: EncodedSegment, signal?: AbortSignal): Promise<void>;
   offerAttachments(attachments: readonly Attachment[]): Promise<string[]>;
   attachment(sha256: string, bytes: Uint8Array): Promise<void>;
   /** Resolves when the server has made the point durable. */

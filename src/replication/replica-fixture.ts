@@ -4,7 +4,14 @@ import { nextLevel, rootLevel } from '#/disk/digest-tree.ts';
 import { BLOCK_BYTES, blockCount } from '#/disk/disk.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { DiskSpec, Opened, PointRef } from '#/wire/messages.ts';
-import { blocksIn, decodeSegment, DIGEST_BYTES, segmentPayload } from '#/wire/segment.ts';
+import {
+  blocksIn,
+  decodeSegment,
+  DIGEST_BYTES,
+  joinSegment,
+  segmentPayload,
+  type EncodedSegment,
+} from '#/wire/segment.ts';
 import type { ReplicaLink, ReplicaSession } from './link.ts';
 
 type Contents = Map<string, Uint8Array>;
@@ -140,14 +147,15 @@ class MemorySession implements ReplicaSession {
     return this.#message(async () => this.#replica.begin(begin));
   }
 
-  segment(index: number, bytes: Uint8Array): Promise<void> {
+  segment(index: number, parts: EncodedSegment): Promise<void> {
+    const bytes = Uint8Array.from(joinSegment(parts));
     return this.#message(async () => {
       const partial = this.#replica.partial!;
       if (index !== partial.segments.length) throw new Failure('protocol_corrupt', `segment ${index}`);
       const segment = decodeSegment(bytes, (disk) => blockCount(partial.begun.disks[disk]?.bytes ?? 0));
       this.#replica.segmentsTaken++;
       this.#replica.blocksTaken += blocksIn(segment.runs);
-      partial.segments.push(Uint8Array.from(bytes));
+      partial.segments.push(bytes);
       this.#bytes += bytes.length;
     });
   }

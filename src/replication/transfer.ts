@@ -9,7 +9,7 @@
 import assert from 'node:assert/strict';
 import { BLOCK_BYTES, blockCount } from '#/disk/disk.ts';
 import { Failure } from '#/lib/failure.ts';
-import { encodeSegment, RUNS_MAX, type Run } from '#/wire/segment.ts';
+import { encodeSegmentParts, RUNS_MAX, type Run, type SegmentParts } from '#/wire/segment.ts';
 import { extendRuns, type BlockCodec, type GroupChange } from './block-codec.ts';
 import { changedGroups, type GroupPlan } from './changed-groups.ts';
 import { COMPARE_RANGES_MAX, GROUP_BLOCKS, GROUP_BYTES, GROUPS_IN_FLIGHT } from './limits.ts';
@@ -81,12 +81,14 @@ class SegmentSender {
     this.#options = options;
   }
 
-  async send(segment: Uint8Array): Promise<void> {
+  async send(segment: SegmentParts): Promise<void> {
     const index = this.index++;
     if (index < this.#options.skip) return;
     await this.#options.session.segment(index, segment, this.#options.signal);
   }
 }
+
+type EncodedGroup = { group: number; change: GroupChange; buffer: Uint8Array };
 
 class DiskTransfer {
   readonly #options: TransferOptions;
@@ -95,7 +97,8 @@ class DiskTransfer {
   readonly #sender: SegmentSender;
   readonly #source: TransferDisk;
   readonly #blocks: number;
-  readonly #buffers: Uint8Array[] = [];
+  /** Memory of groups between their reading and the end of their sending. */
+  readonly #lent = new Set<Uint8Array>();
   #overlay: TreeOverlay | undefined;
   #zeroed: Run[] = [];
   #changed: Range[] = [];
@@ -124,15 +127,29 @@ class DiskTransfer {
     const stream = this.#source.changed?.() ?? all();
     const ranges = union(stream, this.#source.compareAgain, bytes);
     const plans = changedGroups(this.#source.disk.disk, ranges, record, this.#options.signal);
-    const before = this.#counts.doneBytes;
-    for await (const { group, change } of inOrder(plans, GROUPS_IN_FLIGHT, (plan) => this.#encode(plan))) {
-      this.#options.signal.throwIfAborted();
-      if (change.changedCount > 0) await this.#take(group, change);
-      this.#counts.doneBytes = before + Math.min(bytes, (group + 1) * GROUP_BYTES);
-      this.#options.onProgress(this.#counts);
+    try {
+      await this.#sendGroups(plans);
+    } catch (error) {
+      // A send that failed may still look at its bytes.
+      for (const buffer of this.#lent) this.#options.codec.free(buffer, false);
+      throw error;
     }
     await this.#flushZeroed();
     return this.#changed;
+  }
+
+  async #sendGroups(plans: AsyncIterable<GroupPlan>): Promise<void> {
+    const { bytes } = this.#source.disk.spec;
+    const before = this.#counts.doneBytes;
+    const encoded = inOrder(plans, GROUPS_IN_FLIGHT, (plan) => this.#encode(plan));
+    for await (const { group, change, buffer } of encoded) {
+      this.#options.signal.throwIfAborted();
+      if (change.changedCount > 0) await this.#take(group, change);
+      this.#lent.delete(buffer);
+      this.#options.codec.free(buffer, true);
+      this.#counts.doneBytes = before + Math.min(bytes, (group + 1) * GROUP_BYTES);
+      this.#options.onProgress(this.#counts);
+    }
   }
 
   root(): Promise<string> {
@@ -141,19 +158,16 @@ class DiskTransfer {
   }
 
   /** Reads a group's blocks and encodes what differs. */
-  async #encode(plan: GroupPlan): Promise<{ group: number; change: GroupChange }> {
+  async #encode(plan: GroupPlan): Promise<EncodedGroup> {
     const { codec, record } = this.#options;
-    const buffer = this.#buffers.pop() ?? codec.allocate(GROUP_BYTES);
-    try {
-      const bytes = await this.#read(plan.read, buffer);
-      const known = await record.digests(this.#source.disk.spec.key).group(plan.group, this.#blocks);
-      const first = plan.group * GROUP_BLOCKS;
-      const { read, zero } = plan;
-      const change = await codec.encode({ disk: this.#index, first, known, read, bytes, zero });
-      return { group: plan.group, change };
-    } finally {
-      this.#buffers.push(buffer);
-    }
+    const buffer = codec.allocate();
+    this.#lent.add(buffer);
+    const bytes = await this.#read(plan.read, buffer);
+    const known = await record.digests(this.#source.disk.spec.key).group(plan.group, this.#blocks);
+    const first = plan.group * GROUP_BLOCKS;
+    const { read, zero } = plan;
+    const change = await codec.encode({ disk: this.#index, first, known, read, bytes, zero });
+    return { group: plan.group, change, buffer };
   }
 
   async #read(runs: readonly Run[], buffer: Uint8Array): Promise<Uint8Array> {
@@ -191,7 +205,7 @@ class DiskTransfer {
     const runs = this.#zeroed;
     this.#zeroed = [];
     if (runs.length === 0) return;
-    await this.#sender.send(encodeSegment({ kind: 'zero', disk: this.#index, runs }));
+    await this.#sender.send(encodeSegmentParts({ kind: 'zero', disk: this.#index, runs }));
   }
 
   #noteChanged(group: number, change: GroupChange): void {

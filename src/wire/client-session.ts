@@ -11,7 +11,7 @@ import { ClientConnection, type ClientSessionOptions } from './client-connection
 import { CreditWindow } from './credit.ts';
 import { ATTACHMENT_PIECE_BYTES, DIGESTS_MAX, PROTOCOL_MAX, PROTOCOL_MIN } from './limits.ts';
 import type { Attachment, Begin, Commit, Message, Open, Opened, PointRef } from './messages.ts';
-import { DIGEST_BYTES } from './segment.ts';
+import { DIGEST_BYTES, type EncodedSegment } from './segment.ts';
 import type { Transport } from './transport.ts';
 
 /**
@@ -39,6 +39,8 @@ export async function openSession(
     throw connection.reason ?? error;
   }
 }
+
+const NO_BYTES = new Uint8Array(0);
 
 type Point = { ref: PointRef; nextIndex: number; window: CreditWindow };
 
@@ -80,12 +82,18 @@ export class ClientSession implements AsyncDisposable {
     return segmentCount;
   }
 
-  async segment(index: number, segment: Uint8Array, signal?: AbortSignal): Promise<void> {
+  /** Resolves when the next may be sent and the bytes are not needed any more. */
+  async segment(index: number, parts: EncodedSegment, signal?: AbortSignal): Promise<void> {
     const point = this.#pointNow();
+    const { head: segment, payload } =
+      parts instanceof Uint8Array ? { head: parts, payload: NO_BYTES } : parts;
     assert.equal(index, point.nextIndex, 'segments are sent in order');
-    await this.#connection.waiting((both) => point.window.take(segment.length, both), signal);
+    await this.#connection.waiting(
+      (both) => point.window.take(segment.length + payload.length, both),
+      signal,
+    );
     point.nextIndex++;
-    await this.#connection.send({ kind: 'segment', index, segment });
+    await this.#connection.send({ kind: 'segment', index, segment, payload });
   }
 
   async offerAttachments(attachments: readonly Attachment[]): Promise<string[]> {

@@ -19,6 +19,7 @@
 import assert from 'node:assert/strict';
 import { crc32 } from 'node:zlib';
 import { Failure } from '#/lib/failure.ts';
+import { BodyPool } from './body-pool.ts';
 import { BODY_BYTES_MAX } from './limits.ts';
 
 export const FRAME_HEADER_BYTES = 28;
@@ -88,10 +89,11 @@ function decodeHeader(bytes: Uint8Array, rules: FrameRules): Header {
 
 /**
  * Puts frames together from pieces of any length. Holds at most one header and one body, whose bytes are copied
- * once, into memory that belongs to the frame.
+ * once, into memory of the pool that belongs to the frame until it is given back.
  */
 export class FrameReader {
   readonly #rules: FrameRules;
+  readonly #pool: BodyPool;
   readonly #headerBytes = new Uint8Array(FRAME_HEADER_BYTES);
   #headerTaken = 0;
   #header: Header | undefined;
@@ -99,8 +101,9 @@ export class FrameReader {
   #bodyTaken = 0;
   #piece: Uint8Array = new Uint8Array(0);
 
-  constructor(rules: FrameRules) {
+  constructor(rules: FrameRules, pool: BodyPool = new BodyPool()) {
     this.#rules = rules;
+    this.#pool = pool;
   }
 
   /** Gives the next piece, after `next` has returned undefined. The piece is not touched once the next is given. */
@@ -115,8 +118,7 @@ export class FrameReader {
       this.#headerTaken += this.#fill(this.#headerBytes, this.#headerTaken);
       if (this.#headerTaken < FRAME_HEADER_BYTES) return undefined;
       this.#header = decodeHeader(this.#headerBytes, this.#rules);
-      // Every byte is overwritten before the frame is handed out; clearing it first would only cost time.
-      this.#body = Buffer.allocUnsafeSlow(this.#header.length);
+      this.#body = this.#pool.take(this.#header.length);
       this.#bodyTaken = 0;
     }
     const header = this.#header;

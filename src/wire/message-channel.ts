@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { Failure } from '#/lib/failure.ts';
+import { BodyPool } from './body-pool.ts';
 import { encodeFrameHeader, type Frame, FrameReader } from './frame.ts';
 import { decodeMessage, encodeBody, frameRule, kindNumber } from './message-codec.ts';
 import type { Message } from './messages.ts';
@@ -14,7 +15,8 @@ import type { Transport } from './transport.ts';
 export class MessageChannel {
   readonly #transport: Transport;
   readonly #end: End;
-  readonly #reader = new FrameReader(frameRule);
+  readonly #pool = new BodyPool();
+  readonly #reader = new FrameReader(frameRule, this.#pool);
   readonly #heard: () => void;
   #state: SessionState = 'new';
   #sendSequence = 0;
@@ -63,6 +65,11 @@ export class MessageChannel {
       this.#bytesReceived += piece.length;
       this.#reader.push(piece);
     }
+  }
+
+  /** Takes back the memory of a message's bytes, for messages to come. */
+  recycle(bytes: Uint8Array): void {
+    this.#pool.give(bytes);
   }
 
   #accept(frame: Frame): Message {

@@ -94,7 +94,9 @@ function encodeSegmentBody(message: SegmentMessage): Uint8Array[] {
   const first = new Uint8Array(SEGMENT_CHECKED_BYTES);
   putInteger(viewOf(first), 0, message.index);
   first.set(message.segment.subarray(0, SEGMENT_HEADER_BYTES), INDEX_BYTES);
-  return [first, message.segment.subarray(SEGMENT_HEADER_BYTES)];
+  const parts = [first, message.segment.subarray(SEGMENT_HEADER_BYTES)];
+  if (message.payload !== undefined) parts.push(message.payload);
+  return parts;
 }
 
 function decodeSegmentBody(body: Uint8Array): SegmentMessage {

@@ -70,8 +70,11 @@ export type Begin = {
 /** `segmentCount` segments of this very point are already here: go on after them. */
 export type Begun = { kind: 'begun'; segmentCount: number };
 
-/** An encoded Segment (segment.ts). `index` counts from 0 within the point. */
-export type SegmentMessage = { kind: 'segment'; index: number; segment: Uint8Array };
+/**
+ * An encoded Segment (segment.ts). `index` counts from 0 within the point. Who sends it may give the segment's end as
+ * `payload`; who receives it has all of it in `segment`.
+ */
+export type SegmentMessage = { kind: 'segment'; index: number; segment: Uint8Array; payload?: Uint8Array };
 /** What has left the server's queue; totals of this session since `begun`. */
 export type Credit = { kind: 'credit'; segmentCount: number; bytes: number };
 

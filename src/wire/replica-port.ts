@@ -9,7 +9,11 @@ import type { PeerIdentity } from './transport.ts';
 /** A point being received. One at a time for a replica. */
 export interface PointPort {
   readonly segmentCount: number;
-  write(segment: Uint8Array): Promise<void>;
+  /**
+   * Resolves when the segment is accepted. `release` is called, at most once, when its bytes are not looked at any
+   * more, which may be later; until then, and for ever when it is not called, they must not change.
+   */
+  write(segment: Uint8Array, release?: () => void): Promise<void>;
   commit(request: Omit<Commit, 'kind' | 'stamp'>): Promise<PointRef>;
   abort(): Promise<void>;
   suspend(): Promise<void>;

@@ -47,7 +47,25 @@ export function blocksIn(runs: readonly Run[]): number {
   return count;
 }
 
+/** An encoded segment in two parts, so that the payload is sent from where it lies. */
+export type SegmentParts = { head: Uint8Array; payload: Uint8Array };
+export type EncodedSegment = SegmentParts | Uint8Array;
+
 export function encodeSegment(segment: Segment): Uint8Array {
+  return joinSegment(encodeSegmentParts(segment));
+}
+
+export function joinSegment(segment: EncodedSegment): Uint8Array {
+  if (segment instanceof Uint8Array) return segment;
+  const { head, payload } = segment;
+  const bytes = new Uint8Array(head.length + payload.length);
+  bytes.set(head);
+  bytes.set(payload, head.length);
+  return bytes;
+}
+
+/** The payload is the segment's own. */
+export function encodeSegmentParts(segment: Segment): SegmentParts {
   const { runs } = segment;
   const blocks = blocksIn(runs);
   assert(runs.length >= 1 && runs.length <= RUNS_MAX, `segment of ${runs.length} runs`);
@@ -58,8 +76,8 @@ export function encodeSegment(segment: Segment): Uint8Array {
     assert(payload.length <= blocks * BLOCK_BYTES);
   }
   const digestsAt = SEGMENT_HEADER_BYTES + runs.length * RUN_BYTES;
-  const bytes = new Uint8Array(digestsAt + digests.length + payload.length);
-  const view = new DataView(bytes.buffer);
+  const head = new Uint8Array(digestsAt + digests.length);
+  const view = new DataView(head.buffer);
   view.setUint32(0, MAGIC);
   view.setUint8(4, segment.kind === 'data' ? 1 : 2);
   view.setUint8(5, segment.kind === 'data' && segment.encoding === 'zstd' ? 1 : 0);
@@ -74,10 +92,9 @@ export function encodeSegment(segment: Segment): Uint8Array {
     view.setUint32(at + 6, run.count);
     at += RUN_BYTES;
   }
-  bytes.set(digests, digestsAt);
-  bytes.set(payload, digestsAt + digests.length);
-  view.setUint32(20, checksum(bytes));
-  return bytes;
+  head.set(digests, digestsAt);
+  view.setUint32(20, crc32(payload, checksum(head)));
+  return { head, payload };
 }
 
 /**

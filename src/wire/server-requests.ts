@@ -44,6 +44,7 @@ export class ServerRequests {
   readonly #peer: PeerIdentity;
   readonly #window: Window;
   readonly #end: (why: Failure) => void;
+  readonly #recycle: (bytes: Uint8Array) => void;
   #lease: ReplicaLease | undefined;
   #epoch = 0;
   #disks: DiskSpec[] = [];
@@ -55,12 +56,13 @@ export class ServerRequests {
   constructor(
     host: SessionHost,
     peer: PeerIdentity,
-    session: { window: Window; end: (why: Failure) => void },
+    session: { window: Window; end: (why: Failure) => void; recycle: (bytes: Uint8Array) => void },
   ) {
     this.#host = host;
     this.#peer = peer;
     this.#window = session.window;
     this.#end = session.end;
+    this.#recycle = session.recycle;
   }
 
   /** Does what the client asks; returns the answer, or nothing for a segment. */
@@ -167,7 +169,7 @@ export class ServerRequests {
         `receive segment ${message.index}: expected segment ${receiving.nextIndex}`,
       );
     }
-    await receiving.point.write(message.segment);
+    await receiving.point.write(message.segment, () => this.#recycle(message.segment));
     receiving.nextIndex++;
   }
 

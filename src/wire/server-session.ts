@@ -75,6 +75,7 @@ class ServerSession {
     this.#requests = new ServerRequests(host, transport.peer, {
       window: this.#window,
       end: (why) => this.#end(why),
+      recycle: (bytes) => this.#channel.recycle(bytes),
     });
   }
 

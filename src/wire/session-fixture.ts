@@ -64,11 +64,12 @@ export class MemoryReplica implements ReplicaPort {
     this.partial = { stamp: intent.stamp, segments };
     return {
       segmentCount: segments.length,
-      write: async (segment) => {
+      write: async (segment, release) => {
         await this.gate;
         if (this.failure !== undefined) throw this.failure;
         decodeSegment(segment, () => 1024 * 1024);
-        segments.push(segment);
+        segments.push(segment.slice());
+        release?.();
       },
       commit: async (commit: Omit<Commit, 'kind' | 'stamp'>) => {
         const { sequence, stamp, momentMs } = intent;

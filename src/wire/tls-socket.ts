@@ -41,7 +41,6 @@ export class SocketTransport implements Transport {
   #isEnded = false;
   #error: Failure | undefined;
   #wakeReceiver: (() => void) | undefined;
-  #drain: { promise: Promise<void>; resolve: () => void } | undefined;
 
   constructor(socket: TLSSocket, peer: PeerIdentity) {
     this.peer = peer;
@@ -50,7 +49,6 @@ export class SocketTransport implements Transport {
     socket.setKeepAlive(true, KEEPALIVE_AFTER_MS);
     socket.on('data', (piece: Uint8Array) => this.#received(piece));
     socket.on('end', () => this.#ended());
-    socket.on('drain', () => this.#drained());
     socket.on('error', (error) => this.#lost(error));
     socket.on('close', () => this.#lost(undefined));
   }
@@ -58,13 +56,19 @@ export class SocketTransport implements Transport {
   send(parts: readonly Uint8Array[]): Promise<void> {
     const socket = this.#socket;
     if (this.#error !== undefined) return Promise.reject(this.#error);
-    socket.cork();
-    for (const part of parts) socket.write(part);
-    socket.uncork();
-    if (!socket.writableNeedDrain) return Promise.resolve();
-    this.#drain ??= Promise.withResolvers<void>();
-    return this.#drain.promise.then(() => {
-      if (this.#error !== undefined) throw this.#error;
+    // Until the kernel has taken all of it: what waits for a slow peer is in the kernel's buffer, and once in ours.
+    return new Promise((resolve, reject) => {
+      const last = parts.length - 1;
+      const sent = (error?: Error | null): void => {
+        if (error) reject(this.#lost(error));
+        else resolve();
+      };
+      socket.cork();
+      for (const [index, part] of parts.entries()) {
+        if (index < last) socket.write(part);
+        else socket.write(part, sent);
+      }
+      socket.uncork();
     });
   }
 
@@ -117,21 +121,16 @@ export class SocketTransport implements Transport {
     this.#wake();
   }
 
-  #drained(): void {
-    this.#drain?.resolve();
-    this.#drain = undefined;
-  }
-
-  #lost(cause: Error | undefined): void {
+  #lost(cause: Error | undefined): Failure {
     const { siteId, role, id } = this.peer;
     this.#error ??= new Failure('unreachable', `talk to ${role} ${id} of site ${siteId}: connection lost`, {
       cause,
     });
     this.#wake();
+    return this.#error;
   }
 
   #wake(): void {
-    this.#drained();
     this.#wakeReceiver?.();
     this.#wakeReceiver = undefined;
   }

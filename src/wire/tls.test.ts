@@ -7,7 +7,7 @@ import { Failure, failureIn, hasCode, type FailureCode } from '#/lib/failure.ts'
 import type { PeerIdentity } from '#/lib/peer-identity.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import { createAuthority } from './certificate-fixture.ts';
-import { openSession } from './client-session.ts';
+import { type ClientSession, openSession } from './client-session.ts';
 import { SEGMENT_BYTES_MAX } from './segment.ts';
 import { serveSession, type SessionEnd } from './server-session.ts';
 import { AGENT, dataSegment, DISKS, MemoryHost, OPEN, ROOT, SERVER, STAMP } from './session-fixture.ts';
@@ -93,17 +93,24 @@ test('a point travels over TLS, and back-pressure holds the sender back', async 
   assert.equal(served.host.replica.committed[0]!.segments.length, 200);
 });
 
+/** Once the call has resolved the bytes are the sender's again. */
+async function sendAndReuse(session: ClientSession, index: number): Promise<void> {
+  const segment = dataSegment(index, 64);
+  await session.segment(index, segment);
+  segment.fill(0xff);
+}
+
 test('a connection that is destroyed in the middle of a point is resumed by the next one', async () => {
   await using served = await serve();
   const transport = await connect(target(served.port));
   const session = await openSession(transport, OPEN, { clock: systemClock });
   await session.begin(BEGIN);
-  for (let index = 0; index < 40; index++) await session.segment(index, dataSegment(index, 64));
+  for (let index = 0; index < 40; index++) await sendAndReuse(session, index);
   await transport[Symbol.asyncDispose]();
   await using resumed = await open(target(served.port));
   const from = await resumed.begin(BEGIN);
   assert(from > 0 && from <= 40, `resumed at ${from}`);
-  for (let index = from; index < 50; index++) await resumed.segment(index, dataSegment(index, 64));
+  for (let index = from; index < 50; index++) await sendAndReuse(resumed, index);
   await resumed.commit({ ...COMMIT, segmentCount: 50 });
   const { segments } = served.host.replica.committed[0]!;
   assert(segments.every((segment, index) => Buffer.from(segment).equals(dataSegment(index, 64))));

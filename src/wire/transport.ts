@@ -9,9 +9,10 @@ export type { PeerIdentity };
 export interface Transport extends AsyncDisposable {
   readonly peer: PeerIdentity;
   /**
-   * Sends `parts` in order as one piece; pieces go out in the order of the calls. The caller leaves the bytes alone
-   * afterwards. Resolves when the transport can take more, which is how a slow peer holds the sender back. Rejects
-   * with Failure `unreachable` once the connection is gone.
+   * Sends `parts` in order as one piece; pieces go out in the order of the calls. Resolves when the transport can
+   * take more, which is how a slow peer holds the sender back, and when it needs the bytes no more: until then the
+   * caller leaves them alone. Rejects with Failure `unreachable` once the connection is gone; then the bytes may be
+   * needed until the transport is disposed.
    */
   send(parts: readonly Uint8Array[]): Promise<void>;
   /**
