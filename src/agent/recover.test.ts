@@ -127,7 +127,7 @@ async function vm(): Promise<Domain> {
   return await libvirt.lookupDomainByName('web');
 }
 
-test('a VM is up within a second, gives its sign, stands alone, and goes on without the server', async () => {
+test('a VM boots, gives its sign, stands alone, and goes on without the server', async () => {
   await newPoint();
   // The agent has asked this long before a recovery is ordered.
   await targetHost(libvirt);
@@ -135,8 +135,10 @@ test('a VM is up within a second, gives its sign, stands alone, and goes on with
   const startedMs = systemClock.now();
   const result = await runRecover(point.task({ id: 'r1' }), context(steps), forever);
   const times = steps.steps.map(({ name, started_ms: from, ended_ms: to }) => `${name} ${to! - from}`);
+  const first = result.first_instruction_ms!;
+  const startMs = first - steps.steps.find(({ name }) => name === 'start')!.started_ms;
   console.log(
-    `first instruction after ${result.first_instruction_ms! - startedMs} ms: ${times.join(', ')} ms`,
+    `first instruction after ${first - startedMs} ms, ${startMs} of them to start: ${times.join(', ')}`,
   );
   assert.equal(result.sign_of_life, 'serial port: !');
   assert.equal(result.independent, true);

@@ -2,13 +2,17 @@
  * One recovery point, served: each disk read-only over NBD on a Unix socket, its attachments as files beside it
  * (docs/architecture.md, "Recovery of one VM").
  */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RecoverTask } from '#/control/orders.ts';
 import { Failure } from '#/lib/failure.ts';
 import { NbdServer } from '#/nbd/nbd-server.ts';
 import type { Replica, View } from '#/replica/replica.ts';
 import type { Attachment } from '#/wire/messages.ts';
+import { qemuUser } from './qemu-user.ts';
+
+/** Leaves the group as it is. */
+const SAME_GROUP = -1;
 
 /** What a `recover` task is told of the view. */
 export type ViewDescription = RecoverTask['view'];
@@ -45,6 +49,8 @@ export class OpenedView implements AsyncDisposable {
     try {
       await rm(directory, { recursive: true, force: true });
       const attachmentsPath = join(directory, 'attachments');
+      // QEMU, which is not root, comes through to the socket and sees nothing else.
+      await mkdir(directory, { recursive: true, mode: 0o711 });
       await mkdir(attachmentsPath, { recursive: true, mode: 0o700 });
       for (const { kind, sha256 } of view.point.attachments) {
         const bytes = await replica.attachment(sha256);
@@ -53,6 +59,8 @@ export class OpenedView implements AsyncDisposable {
       for (const [index, disk] of view.disks.entries()) server.addExport(view.point.disks[index]!.key, disk);
       const socketPath = join(directory, 'nbd.sock');
       await server.listen({ kind: 'unix', path: socketPath });
+      const user = await qemuUser();
+      if (user !== undefined) await chown(socketPath, user, SAME_GROUP);
       const description = describeView(view, socketPath, attachmentsPath);
       return new OpenedView(replicaId, { directory, view, server, description });
     } catch (error) {
