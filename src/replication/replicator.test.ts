@@ -78,6 +78,13 @@ test('a link that is away is told once, violations begin in time, and all is wel
   assert(began.kind === 'violation_began' && began.atMs - began.momentMs === 5000);
 });
 
+test('told to stop while it waits for another try, it stops', async () => {
+  const { source, link, clock } = world();
+  link.open = () => Promise.reject(new Failure('unreachable', 'away'));
+  const { replicator } = await runUntil({ source, link, clock }, ({ status }) => status.state === 'failing');
+  assert.equal(replicator.status.state, 'stopped');
+});
+
 test('after a restart the age counts from the point that the record knows', async () => {
   const { source, link, clock } = world();
   const fs = new CrashingFileSystem();

@@ -108,6 +108,7 @@ export class Replicator {
       const record = await this.#openRecord();
       const startMs = this.#failures > 0 ? -Infinity : this.#law.nextStartMs(this.#options.clock.now());
       await this.#sleepUntil(startMs, signal);
+      if (signal.aborted) return;
       const result = await this.#cycle(record, signal);
       if (result !== undefined) this.#succeeded(result.cycle, result.durationMs);
     } catch (error) {
@@ -212,7 +213,6 @@ export class Replicator {
     const boundedMs = Math.min(waitMs, this.#law.rpoMs + 60_000);
     const wake = AbortSignal.any([signal, this.#wakeUp.signal]);
     await this.#options.clock.sleep(boundedMs, wake).catch(() => undefined);
-    signal.throwIfAborted();
   }
 
   #set(change: Partial<ReplicatorStatus>): void {
