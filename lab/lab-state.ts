@@ -94,6 +94,9 @@ export function loadState(directory: string): LabState | undefined {
   try {
     state = JSON.parse(readFileSync(path, 'utf8')) as LabState;
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') {
+      throw new Failure('forbidden', `read ${path}`, { cause: error, hint: 'A lab is for root: use sudo.' });
+    }
     throw new Failure('storage_corrupt', `read ${path}`, {
       cause: error,
       hint: 'Take the lab down with ./antipode lab down; that does not need the file.',

@@ -1,5 +1,5 @@
 /** join-token, pair-token, pair, token, tokens: letting programs, sites and administrators in. */
-import type { Command } from 'commander';
+import { Argument, type Command } from 'commander';
 import type { Page } from '#/api/common.ts';
 import type { Site } from '#/api/inventory.ts';
 import type { AdmissionTokenReply, ApiTokenReply } from '#/api/tokens.ts';
@@ -17,7 +17,9 @@ function registerAdmission(program: Command): void {
     program
       .command('join-token')
       .description('a token that lets one program join the site, once, within the hour')
-      .argument('<kind>', 'agent or replication-server'),
+      .addArgument(
+        new Argument('<kind>', 'which program it is for').choices(['agent', 'replication-server']),
+      ),
   ).action(async (kind: string, options: CommonOptions) => {
     const api = await managerOf(options);
     showToken(await api.post<AdmissionTokenReply>('/join-tokens', { kind }), options, [

@@ -19,6 +19,11 @@ export async function managerOf(options: CommonOptions): Promise<ManagerApi> {
   return new ManagerApi(await chooseTarget(options));
 }
 
+/** What the next command of the user needs so that it talks to the same site of a lab. */
+export function sameSite({ site }: CommonOptions): string {
+  return site === undefined ? '' : ` --site ${site}`;
+}
+
 export function print(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { ProtectionView } from '#/api/protections.ts';
@@ -42,7 +43,8 @@ async function antipode(args: readonly string[], environment: Record<string, str
 test('every command teaches by an example', () => {
   const { commands } = createProgram();
   assert(commands.length >= 18);
-  for (const command of commands.filter((one) => one.name() !== 'replica')) {
+  const all = commands.flatMap((one) => (one.commands.length > 0 ? one.commands : [one]));
+  for (const command of all) {
     let help = '';
     command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
     assert.match(help, /Examples:\n {2}antipode /, command.name());
@@ -55,9 +57,55 @@ test('wrong usage ends with 2 and says where to read on', async () => {
     assert.equal(code, 2, args.join(' '));
     assert.match(err, /--help/);
   }
-  const rpo = await antipode(['protect', 'ledger', '--to', 'east', '--rpo', '5', '--site', 'west']);
-  assert.equal(rpo.code, 2);
-  assert.match(rpo.err, /5s/);
+  const protect = ['protect', 'ledger', '--to', 'east', '--site', 'west'];
+  for (const [args, words] of [
+    [[...protect, '--rpo', '5'], /5s/],
+    [[...protect, '--added-disks', 'ignore'], /report, replicate/],
+    [['points', 'ledger', '--limit', 'all'], /--limit "all" is no count/],
+    [['events', '--site', 'west', '--limit', '0'], /--limit "0" is no count/],
+    [['join-token', 'manager', '--site', 'west'], /agent, replication-server/],
+    [['statsu'], /unknown command 'statsu'[^]*Did you mean status\?/],
+  ] as [string[], RegExp][]) {
+    const { code, out, err } = await antipode(args);
+    assert.deepEqual([code, out], [2, ''], args.join(' '));
+    assert.match(err, words);
+    const { code: jsonCode, err: json } = await antipode([...args, '--json']);
+    assert.equal(jsonCode, 2);
+    const problem = JSON.parse(json) as { code: string; message: string; hint: string };
+    assert.equal(problem.code, 'usage_invalid');
+    assert.match(`${problem.message} ${problem.hint}`, words);
+  }
+});
+
+test('a replica that no site keeps is not found, and a silent manager is named', async () => {
+  const none = await antipode(['points', 'nobody']);
+  assert.equal(none.code, 4);
+  assert.match(none.err, /no site of the lab keeps a replica of "nobody" \(east, west\)\n.*antipode status/);
+  const half = await mkdtemp(join(tmpdir(), 'antipode-cli-'));
+  try {
+    const socket = async (site: string): Promise<string> => {
+      const directory = join(half, 'sites', site, 'run/antipode');
+      await mkdir(directory, { recursive: true });
+      return join(directory, 'manager.sock');
+    };
+    await symlink(sites.west.config.socketPath, await socket('west'));
+    // As it is left by a manager that was killed: there, and nobody listens.
+    await writeFile(await socket('east'), '');
+    const { code, err } = await antipode(['recover', 'nobody'], { ANTIPODE_LAB: half });
+    assert.equal(code, 3);
+    assert.match(err, /the manager of east is down\n.*lab start east\/manager/);
+  } finally {
+    await rm(half, { recursive: true });
+  }
+});
+
+test('a reader that has seen enough ends a command without a word', async () => {
+  const command = `"${process.execPath}" "${MAIN}" --help | true; echo "\${PIPESTATUS[0]}"`;
+  const { out, err } = await new Promise<{ out: string; err: string }>((resolve) => {
+    execFile('bash', ['-c', command], (_, out, err) => resolve({ out, err }));
+  });
+  assert.match(out, /^(0|141)\n$/);
+  assert.equal(err, '');
 });
 
 test('with several sites to choose from it asks which, and with none it says what to do', async () => {

@@ -43,3 +43,11 @@ export function bytes(count: number): string {
 export function time(ms: number): string {
   return new Date(ms).toLocaleString('sv-SE');
 }
+
+/** A positive number as somebody wrote it for an option. Throws usage_invalid. */
+export function countIn(option: string, text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new Failure('usage_invalid', `${option} "${text}" is no count`, {
+    hint: 'Write a number of 1 or more.',
+  });
+}

@@ -10,7 +10,7 @@ import {
   withManager,
   type CommonOptions,
 } from './command.ts';
-import { time } from './duration.ts';
+import { countIn, time } from './duration.ts';
 import { printable, table } from './table.ts';
 
 type EventOptions = CommonOptions & { follow?: boolean; after?: string; limit: string };
@@ -32,7 +32,7 @@ export function registerEventCommands(program: Command): void {
       .option('--limit <count>', 'at most so many', '50'),
   ).action(async (options: CommonOptions & { limit: string }) => {
     const api = await managerOf(options);
-    const query = new URLSearchParams({ limit: options.limit });
+    const query = new URLSearchParams({ limit: String(countIn('--limit', options.limit)) });
     const { items } = await api.get<{ items: AuditView[] }>(`/audit?${query.toString()}`);
     if (options.json === true) return printJson(items);
     const rows = items.map((one) => [time(one.at_ms), one.actor, one.outcome, one.action, one.subject]);
@@ -43,7 +43,7 @@ export function registerEventCommands(program: Command): void {
 
 async function showEvents(options: EventOptions): Promise<void> {
   const api = await managerOf(options);
-  const query = new URLSearchParams({ limit: options.limit });
+  const query = new URLSearchParams({ limit: String(countIn('--limit', options.limit)) });
   if (options.after !== undefined) query.set('after', options.after);
   const { items } = await api.get<{ items: EventView[] }>(`/events?${query.toString()}`);
   if (options.follow !== true && options.json === true) return printJson(items);

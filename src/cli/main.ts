@@ -6,20 +6,32 @@ import { createProgram } from './program.ts';
 import { printable } from './table.ts';
 
 const EXIT_USAGE = 2;
+/** What a shell shows for a program that ended by SIGPIPE. */
+const EXIT_PIPE = 141;
 
 /** Runs one command line; resolves with the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
+  const isJson = argv.includes('--json');
   try {
     await createProgram().parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
-    const failure = failureIn(error);
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const failure = error instanceof CommanderError ? wrongUsage(error) : failureIn(error);
+    // Commander's way of saying that a command was named without its own subcommand: the help has been shown.
+    if (failure === undefined && error instanceof CommanderError) return EXIT_USAGE;
     if (failure === undefined) throw error;
-    const isJson = argv.includes('--json');
     process.stderr.write(isJson ? `${JSON.stringify(problem(failure))}\n` : text(failure));
     return failure.exitCode;
   }
+}
+
+/** Undefined when the help was shown instead of an error. */
+function wrongUsage({ code, message }: CommanderError): Failure | undefined {
+  if (code === 'commander.help') return undefined;
+  return new Failure('usage_invalid', message.replace(/^error: /, '').replaceAll('\n', ' '), {
+    hint: 'Add --help to see how it is written.',
+  });
 }
 
 function problem(failure: Failure) {
@@ -31,4 +43,9 @@ function text(failure: Failure): string {
   return `antipode: ${printable(describe(failure))}\n${hint}`;
 }
 
+// Whoever reads the output, such as `head`, may stop reading: nothing is left to say then.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(EXIT_PIPE);
+});
 process.exitCode = await main(process.argv.slice(2));

@@ -18,7 +18,8 @@ export function createProgram(): Command {
     .description(ABOUT)
     .showSuggestionAfterError(true)
     .configureHelp({ sortSubcommands: false })
-    .showHelpAfterError('See --help.')
+    // What is wrong is told by main.ts, like every other failure; with a suggestion where there is one.
+    .configureOutput({ outputError: () => undefined })
     .exitOverride();
   registerStatusCommand(program);
   registerProtectCommands(program);

@@ -1,10 +1,19 @@
 /** protect, unprotect, points. */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { Page } from '#/api/common.ts';
 import type { ProtectionRequest, ProtectionView } from '#/api/protections.ts';
 import type { PointView } from '#/api/replicas.ts';
-import { examples, managerOf, print, printJson, say, withManager, type CommonOptions } from './command.ts';
-import { bytes, duration, parseDuration, time } from './duration.ts';
+import {
+  examples,
+  managerOf,
+  print,
+  printJson,
+  sameSite,
+  say,
+  withManager,
+  type CommonOptions,
+} from './command.ts';
+import { bytes, countIn, duration, parseDuration, time } from './duration.ts';
 import { managerWithReplica } from './replica-site.ts';
 import { table } from './table.ts';
 
@@ -31,10 +40,10 @@ function registerProtect(program: Command): void {
       .requiredOption('--to <site>', 'the recovery site, paired with this one')
       .option('--rpo <duration>', 'the age its newest recovery point must never exceed', '15m')
       .option('--disk <key...>', 'only these disks, such as vda; all by default')
-      .option(
-        '--added-disks <policy>',
-        'a disk that is added later: replicate it, or report it only',
-        'report',
+      .addOption(
+        new Option('--added-disks <policy>', 'a disk that is added later: replicate it, or report it only')
+          .choices(['report', 'replicate'])
+          .default('report'),
       )
       .option('--keep-all <duration>', 'keep every point for so long, then one an hour for a day'),
   ).action(async (vm: string, options: ProtectOptions) => {
@@ -60,7 +69,7 @@ function registerProtect(program: Command): void {
     if (view.state === 'requested') {
       say(`${view.site_name} went away before it confirmed; it is asked again until it does`);
     }
-    say('follow the first copy with: antipode status --watch');
+    say(`follow the first copy with: antipode status --watch${sameSite(options)}`);
   });
   examples(command, [
     'antipode protect ledger --to east --rpo 5s',
@@ -99,8 +108,9 @@ function registerPoints(program: Command): void {
       .argument('<vm>', "the VM's name or UUID, or the replica's id")
       .option('--limit <count>', 'at most so many', '20'),
   ).action(async (vm: string, options: CommonOptions & { limit: string }) => {
+    const limit = countIn('--limit', options.limit);
     const api = await managerWithReplica(options, vm);
-    const query = new URLSearchParams({ replica: vm, limit: options.limit });
+    const query = new URLSearchParams({ replica: vm, limit: String(limit) });
     const page = await api.get<Page<PointView>>(`/points?${query.toString()}`);
     if (options.json === true) return printJson(page);
     const now = Date.now();

@@ -104,8 +104,8 @@ test('a directory without a replica, a point that never was, a wrong word are re
     [['points', join(directory, 'nowhere')], 4, /no such directory/],
     [['points', join(directory, 'store')], 4, /holds none/],
     [['export', replica, join(directory, 'x'), '--point', '9'], 4, /open point 9: the newest is 3/],
-    [['export', replica, join(directory, 'x'), '--point', 'last'], 2, /named by its number/],
-    [['export', replica, join(directory, 'x'), '--format', 'vmdk'], 2, /raw or qcow2/],
+    [['export', replica, join(directory, 'x'), '--point', 'last'], 2, /"last" is no recovery point/],
+    [['export', replica, join(directory, 'x'), '--format', 'vmdk'], 2, /--format raw or --format qcow2/],
     [['export', replica], 2, /missing required argument/],
   ];
   for (const [argv, expected, words] of cases) {

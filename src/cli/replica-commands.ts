@@ -26,16 +26,22 @@ export function registerReplicaCommands(program: Command): void {
       .action(list),
     ['antipode replica list /var/lib/antipode/replicas'],
   );
-  replica
-    .command('points <directory>')
-    .description('The recovery points of a replica')
-    .option('--json', 'print JSON, for programs')
-    .action(points);
-  replica
-    .command('verify <directory>')
-    .description('Check every block of every recovery point against its digest')
-    .option('--json', 'print JSON, for programs')
-    .action(verify);
+  examples(
+    replica
+      .command('points <directory>')
+      .description('The recovery points of a replica')
+      .option('--json', 'print JSON, for programs')
+      .action(points),
+    ['antipode replica points /var/lib/antipode/replicas/replica-7f3a'],
+  );
+  examples(
+    replica
+      .command('verify <directory>')
+      .description('Check every block of every recovery point against its digest')
+      .option('--json', 'print JSON, for programs')
+      .action(verify),
+    ['antipode replica verify /var/lib/antipode/replicas/replica-7f3a'],
+  );
   examples(
     replica
       .command('export <directory> <target>')
@@ -44,7 +50,7 @@ export function registerReplicaCommands(program: Command): void {
       .option('--format <format>', 'raw or qcow2', 'qcow2')
       .option('--json', 'print JSON, for programs')
       .action(exportTo),
-    ['antipode replica export /var/lib/antipode/replicas/r-7f3a /mnt/usb --point 42 --format raw'],
+    ['antipode replica export /var/lib/antipode/replicas/replica-7f3a /mnt/usb --point 42 --format raw'],
   );
 }
 
@@ -128,7 +134,9 @@ async function exportTo(
   { json, point, format }: ExportOptions,
 ): Promise<void> {
   if (format !== 'raw' && format !== 'qcow2') {
-    throw new Failure('usage_invalid', `format ${format}: it is raw or qcow2`);
+    throw new Failure('usage_invalid', `"${format}" is no format of an exported disk`, {
+      hint: 'Write --format raw or --format qcow2.',
+    });
   }
   const replica = await openBareReplica(directory);
   const report = await exportPoint({

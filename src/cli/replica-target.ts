@@ -2,16 +2,25 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { NodeFileSystem } from '#/disk/node-file-system.ts';
-import { Failure } from '#/lib/failure.ts';
+import { Failure, hasCode } from '#/lib/failure.ts';
 import { BareReplica } from '#/replica/bare-replica.ts';
 
 /** Throws not_found when there is no such directory, or no replica in it. */
 export async function openBareReplica(directory: string): Promise<BareReplica> {
   const path = resolve(directory);
-  if (!(await isDirectory(path)))
-    throw new Failure('not_found', `open replica ${path}: there is no such directory`);
-  return BareReplica.open(new NodeFileSystem(path));
+  if (!(await isDirectory(path))) {
+    throw new Failure('not_found', `open replica ${path}: there is no such directory`, { hint: FIND });
+  }
+  try {
+    return await BareReplica.open(new NodeFileSystem(path));
+  } catch (error) {
+    if (!hasCode(error, 'not_found')) throw error;
+    throw new Failure('not_found', `open replica ${path}: the directory holds none`, { hint: FIND });
+  }
 }
+
+const FIND =
+  'List the replicas in a store with: antipode replica list STORE; store_directory of the replication server names it.';
 
 export async function isDirectory(path: string): Promise<boolean> {
   try {
@@ -26,7 +35,9 @@ export async function isDirectory(path: string): Promise<boolean> {
 export async function choosePoint(replica: BareReplica, sequence: string | undefined): Promise<number> {
   if (sequence !== undefined) {
     if (/^[1-9]\d{0,14}$/.test(sequence)) return Number(sequence);
-    throw new Failure('usage_invalid', `point ${sequence}: a point is named by its number`);
+    throw new Failure('usage_invalid', `"${sequence}" is no recovery point`, {
+      hint: 'Points are numbers; list them with: antipode replica points DIRECTORY',
+    });
   }
   const head = (await replica.points()).at(-1);
   if (head !== undefined) return head.sequence;

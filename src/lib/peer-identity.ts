@@ -76,8 +76,8 @@ export function checkValidity(certificate: X509Certificate, name: string, nowMs:
   if (nowMs >= certificate.validToDate.getTime()) {
     throw new Failure('certificate_invalid', `certificate of ${name}: expired at ${certificate.validTo}`, {
       hint:
-        'It is renewed by itself while its manager can be reached; once expired, join the program again ' +
-        'with a new token of its site.',
+        'It is renewed by itself while its manager can be reached; once expired, join the program again: ' +
+        'remove membership.json from its data_directory, and start it with a new token of its site.',
     });
   }
   if (nowMs < certificate.validFromDate.getTime()) {
