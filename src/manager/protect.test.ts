@@ -89,11 +89,11 @@ const REFUSED: Record<
     message: /no disk "vdz"/,
     hint: /vda, vdb/,
   },
-  'a VM with a pass-through LUN': {
-    vm: { refusals: ['disk sda is a LUN that is passed through'] },
+  'a VM with a host device': {
+    vm: { refusals: ['A host device is passed through.'] },
     code: 'vm_unsupported',
-    message: /sda is a LUN/,
-    hint: /--disk/,
+    message: /VM ledger cannot be protected: A host device/,
+    hint: /Take that out of its definition/,
   },
   'a COLO pair': {
     vm: { refusals: ['it is one of a COLO pair'] },

@@ -29,7 +29,7 @@ export function checkVm(vm: VmReport): void {
   }
   if (vm.refusals.length === 0) return;
   throw new Failure('vm_unsupported', `VM ${vm.name} cannot be protected: ${vm.refusals.join('; ')}`, {
-    hint: 'Change the VM, or protect only the disks that can be: antipode protect VM --disk vda ...',
+    hint: 'Take that out of its definition, if the VM can do without; no choice of disks helps.',
   });
 }
 
@@ -45,10 +45,11 @@ export function chooseDisks(vm: VmReport, wanted: ProtectionRequest['disks']): R
   const refused = chosen.find((disk) => disk.refusal !== null);
   if (refused !== undefined) {
     const others = vm.disks.filter((disk) => disk.refusal === null).map((disk) => `--disk ${disk.key}`);
+    // What would make this disk fit is in the sentence of its refusal.
     const wayOut =
       others.length === 0
-        ? 'Convert it to qcow2, which can track changes.'
-        : `Convert it to qcow2, or replicate the others only: ${others.join(' ')}`;
+        ? 'The VM has no other disk that could be replicated.'
+        : `Change that, or replicate the others only: ${others.join(' ')}`;
     throw new Failure('vm_unsupported', `disk ${refused.key} of VM ${vm.name}: ${refused.refusal}`, {
       hint: wayOut,
     });
