@@ -1,0 +1,128 @@
+/**
+ * What the world knows about recovery points without asking the replica: which were acknowledged, and what each must
+ * contain. The checkers hold the replica against it.
+ */
+import type { PointRef } from '#/wire/messages.ts';
+import type { RecoveryPoint } from '#/replica/replica.ts';
+import type { DiskPages } from './guest-pages.ts';
+import type { SimVm } from './sim-vm.ts';
+import type { Trace } from './trace.ts';
+import type { Violations } from './violations.ts';
+
+export type AcknowledgedPoint = PointRef & {
+  momentMs: number;
+  /** Virtual time at which the protected side learnt of it. */
+  learntMs: number;
+};
+
+export type LedgerParts = {
+  trace: Trace;
+  violations: Violations;
+  nowMs: () => number;
+  /** Every point younger than this must be kept. */
+  keepAllMs: number;
+};
+
+export class PointLedger {
+  /** By sequence. */
+  readonly points = new Map<number, AcknowledgedPoint>();
+  /** Set when there is something new to check; the checker takes it back. */
+  hasNews = false;
+  readonly #ages = new Map<string, RecoveryPoint>();
+  #compactedMs = 0;
+  readonly #vms: SimVm[] = [];
+  readonly #trace: Trace;
+  readonly #violations: Violations;
+  readonly #nowMs: () => number;
+
+  readonly #keepAllMs: number;
+
+  constructor({ trace, violations, nowMs, keepAllMs }: LedgerParts) {
+    this.#trace = trace;
+    this.#violations = violations;
+    this.#nowMs = nowMs;
+    this.#keepAllMs = keepAllMs;
+  }
+
+  /** The server has committed a point; whether the acknowledgement arrives is another matter. */
+  committed(point: RecoveryPoint): void {
+    this.#trace.add(`committed ${point.sequence} ${point.stamp.slice(0, 8)}`);
+    this.#ages.set(point.stamp, point);
+    this.hasNews = true;
+  }
+
+  /** The server runs retention by this time of its clock. */
+  compacting(nowMs: number): void {
+    this.#compactedMs = Math.max(this.#compactedMs, nowMs);
+  }
+
+  /** What a server that has just started offers. */
+  opened(points: readonly RecoveryPoint[], epoch: number): void {
+    this.#trace.add(`server offers ${points.map(({ sequence }) => sequence).join(',')} in epoch ${epoch}`);
+    for (const point of points) this.#ages.set(point.stamp, point);
+    for (const what of this.missing(points)) this.#violations.add('I2', what);
+  }
+
+  /** Acknowledged points that should be among these and are not. */
+  missing(points: readonly RecoveryPoint[]): string[] {
+    const stamps = new Map(points.map(({ sequence, stamp }) => [sequence, stamp]));
+    const missing: string[] = [];
+    const { head } = this;
+    for (const { sequence, stamp, learntMs } of this.points.values()) {
+      const found = stamps.get(sequence);
+      if (found === stamp) continue;
+      if (found === undefined && sequence !== head?.sequence && this.#mayBePruned(stamp)) continue;
+      missing.push(
+        `point ${sequence}, acknowledged at ${learntMs}, is ${found === undefined ? 'gone' : 'another'}`,
+      );
+    }
+    return missing;
+  }
+
+  #mayBePruned(stamp: string): boolean {
+    const point = this.#ages.get(stamp);
+    if (!point) return true;
+    const ageMs = this.#compactedMs - Math.min(point.momentMs, point.acknowledgedMs);
+    return ageMs > this.#keepAllMs;
+  }
+
+  addVm(vm: SimVm): void {
+    this.#vms.push(vm);
+  }
+
+  get head(): AcknowledgedPoint | undefined {
+    return this.points.get(Math.max(...this.points.keys()));
+  }
+
+  acknowledged(point: PointRef & { momentMs: number; how: 'commit' | 'head' }): void {
+    const { sequence, stamp, momentMs, how } = point;
+    this.#trace.add(`acknowledged ${sequence} ${stamp.slice(0, 8)} by ${how}`);
+    const known = this.points.get(sequence);
+    if (known && known.stamp !== stamp) {
+      this.#violations.add(
+        'I2',
+        `sequence ${sequence} was acknowledged as ${known.stamp} and then as ${stamp}`,
+      );
+    }
+    const head = this.head;
+    if (how === 'head' && head && head.sequence > sequence) {
+      this.#violations.add('I2', `the server's head is ${sequence} after it acknowledged ${head.sequence}`);
+    }
+    this.hasNews = true;
+    if (!known) this.points.set(sequence, { sequence, stamp, momentMs, learntMs: this.#nowMs() });
+  }
+
+  /** The exact contents of all disks at a moment. */
+  moment(momentMs: number): readonly DiskPages[] | undefined {
+    for (const vm of this.#vms) {
+      const moment = vm.history.get(momentMs);
+      if (moment) return moment.disks;
+    }
+    return undefined;
+  }
+
+  contents({ sequence, stamp }: PointRef): readonly DiskPages[] | undefined {
+    const point = this.points.get(sequence);
+    return point?.stamp === stamp ? this.moment(point.momentMs) : undefined;
+  }
+}

@@ -1,0 +1,149 @@
+/** One world from one seed: two sites, a VM, the link, our programs, what may go wrong, and who watches. */
+import { SeededRandom, chance } from '#/lib/random.ts';
+import type { RetentionPolicy } from '#/replica/replica.ts';
+import { WINDOW_BYTES_MIN } from '#/wire/limits.ts';
+import { bootAgent, type AgentOrders } from './agent-program.ts';
+import { fork, integerFrom, pick } from './chance.ts';
+import { Checkers } from './checkers.ts';
+import { Faults, type FaultGroup } from './faults.ts';
+import { Guest } from './guest.ts';
+import { Machine, type Life } from './machine.ts';
+import { Network } from './network.ts';
+import { PointLedger } from './point-ledger.ts';
+import { bootServer } from './server-program.ts';
+import { SimVm } from './sim-vm.ts';
+import { Timeline } from './timeline.ts';
+import { Trace } from './trace.ts';
+import { Violations } from './violations.ts';
+
+export type WorldOptions = {
+  seed: number;
+  print?: ((line: string) => void) | undefined;
+  /** What goes wrong, where the seed is not to choose. */
+  faults?: readonly FaultGroup[] | undefined;
+};
+
+export class World {
+  readonly timeline = new Timeline();
+  readonly violations = new Violations();
+  readonly trace: Trace;
+  readonly ledger: PointLedger;
+  readonly vm: SimVm;
+  readonly agent: Machine;
+  readonly server: Machine;
+  readonly faults: Faults;
+  readonly checkers: Checkers;
+  readonly orders: AgentOrders;
+  readonly network: Network;
+  readonly #guest: Guest;
+
+  constructor({ seed, print, faults: groups }: WorldOptions) {
+    const random = new SeededRandom(seed);
+    const { timeline, violations } = this;
+    this.trace = new Trace(timeline, print);
+    const retention = drawRetention(random);
+    this.ledger = new PointLedger({
+      trace: this.trace,
+      violations,
+      nowMs: () => timeline.nowMs,
+      keepAllMs: retention.keepAllMs,
+    });
+    this.vm = new SimVm([drawDisk(random, 'vda'), drawDisk(random, 'vdb')]);
+    this.ledger.addVm(this.vm);
+    this.#guest = new Guest(this.vm, timeline, fork(random), {
+      burstEveryMs: pick(random, [50, 200, 1_000]),
+      burstBlocksMax: pick(random, [3, 12, 40]),
+      isLocal: chance(random, 0.5),
+    });
+    this.orders = {
+      epoch: 1,
+      rpoMs: pick(random, [2_000, 5_000]),
+      scratchBytes: pick(random, [512 * 1024, 2 ** 30, 2 ** 30]),
+      disks: ['vda', 'vdb'],
+    };
+    const window = pick(random, [
+      { segmentCount: 256, bytes: 16 * 2 ** 20 },
+      { segmentCount: 2, bytes: WINDOW_BYTES_MIN },
+    ]);
+    this.network = new Network(timeline, fork(random));
+    const source = { errorRate: 0 };
+    const { trace, network, ledger, vm, orders } = this;
+    this.agent = this.#machine('agent', random, (life) => {
+      const { site } = this.agent;
+      bootAgent({ timeline, trace, violations, network, ledger, vm, site, source, orders }, life);
+    });
+    this.server = this.#machine('server', random, (life) => {
+      bootServer({ trace, violations, network, ledger, retention, window }, life);
+    });
+    const { agent, server } = this;
+    const replicate = (keys: string[]): void => {
+      orders.disks = keys;
+    };
+    this.faults = new Faults({
+      timeline,
+      random: fork(random),
+      trace,
+      network,
+      agent,
+      server,
+      vm,
+      source,
+      replicate,
+      groups,
+    });
+    this.checkers = new Checkers({
+      random: fork(random),
+      network,
+      agent,
+      server,
+      ledger,
+      violations,
+      window,
+    });
+  }
+
+  start(): void {
+    this.#guest.run();
+    this.server.start();
+    this.agent.start();
+    this.faults.start();
+  }
+
+  /** Nothing goes wrong any more. */
+  heal(): void {
+    this.trace.add('faults stop');
+    this.faults.stop();
+    for (const machine of [this.agent, this.server]) {
+      machine.spare();
+      machine.start();
+    }
+  }
+
+  #machine(name: string, random: SeededRandom, boot: (life: Life) => void): Machine {
+    const { timeline, trace, violations } = this;
+    const onPowerLoss = (): void => {
+      // The agent's machine is the guest's host.
+      if (name !== 'agent' || this.vm.power === 'off') return;
+      this.vm.kill();
+      timeline.after(500, () => this.vm.start());
+    };
+    const onCrash = (): void => {
+      this.ledger.hasNews ||= name === 'server' && violations.isEmpty;
+    };
+    const onChange = (what: string): void => {
+      if (name === 'server') this.checkers.beforeChange(what);
+    };
+    return new Machine({ name, timeline, trace, random: fork(random), boot, onPowerLoss, onCrash, onChange });
+  }
+}
+
+function drawRetention(random: SeededRandom): RetentionPolicy {
+  const everyMs = pick(random, [5_000, 15_000]);
+  return { keepAllMs: pick(random, [5_000, 20_000, 60_000]), tiers: [{ everyMs, forMs: 90_000 }] };
+}
+
+/** Lengths that end within a block, too: half of all disks do. */
+function drawDisk(random: SeededRandom, key: string): { key: string; bytes: number } {
+  const blocks = integerFrom(random, 40, pick(random, [64, 64, 100, 100, 300, 600]));
+  return { key, bytes: blocks * 4096 - (chance(random, 0.5) ? 512 * integerFrom(random, 1, 7) : 0) };
+}
