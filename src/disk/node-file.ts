@@ -70,7 +70,10 @@ export class NodeFile implements File {
   }
 
   async allocatedBytes(): Promise<number> {
-    return asStorage(`ask for the blocks of ${this.#path}`, async () => (await this.#handle.stat()).blocks * 512);
+    return asStorage(
+      `ask for the blocks of ${this.#path}`,
+      async () => (await this.#handle.stat()).blocks * 512,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

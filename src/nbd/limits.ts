@@ -40,7 +40,7 @@ export const STATUS_SPAN_BYTES_MAX = 2 * 1024 * 1024 * 1024;
 
 /** Time for connecting and negotiating. */
 export const CONNECT_TIMEOUT_MS = 10_000;
-/** An aborted read whose memory the kernel may still write to waits this long for the peer, then the connection ends. */
+/** An aborted read whose memory the kernel may still write to waits so long for the peer; then its connection ends. */
 export const ABORT_GRACE_MS = 1_000;
 
 /** Connections of one server; a booted VM uses one or two, a copy program up to a handful. */
