@@ -1,6 +1,6 @@
 /**
  * The state directory of a VM's software TPM as one run of bytes, to travel with a recovery point
- * (docs/storage-format.md, section 7).
+ * (docs/storage-format.md, section 13).
  *
  *   offset  bytes  field
  *        0      4  magic "APT1"
