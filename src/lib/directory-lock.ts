@@ -1,10 +1,12 @@
 /**
  * Keeps a second program off a directory that has one owner at a time.
  *
- * A file names the owner by process id and start time, so that neither a crash nor a reused process id leaves the
- * directory locked. Invariant: of two programs that start at the same time at most one gets the lock.
+ * A symbolic link names the owner by process id and start time, so that neither a crash nor a reused process id leaves
+ * the directory locked. It is made whole or not at all, and takes no space for contents: a program must be able to
+ * start on a file system that is full, for that is how people get at what is there.
+ * Invariant: of two programs that start at the same time at most one gets the lock.
  */
-import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readlink, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from './failure.ts';
 
@@ -16,26 +18,22 @@ const TRIES_MAX = 5;
 export async function lockDirectory(directory: string): Promise<AsyncDisposable> {
   const path = join(directory, '.lock');
   const own = `${process.pid} ${await startTime(process.pid)}`;
-  const beside = `${path}.${process.pid}`;
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    await writeFile(beside, own, { mode: 0o600 });
     for (let tries = 0; tries < TRIES_MAX; tries++) {
-      if (await isLinked(beside, path)) return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+      if (await isTaken(own, path)) return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
       await removeIfStale(path, directory);
     }
     throw new Error('others keep taking it');
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw new Failure('storage_io', `lock ${directory}`, { cause: error });
-  } finally {
-    await rm(beside, { force: true });
   }
 }
 
-async function isLinked(source: string, target: string): Promise<boolean> {
+async function isTaken(owner: string, path: string): Promise<boolean> {
   try {
-    await link(source, target);
+    await symlink(owner, path);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
@@ -44,8 +42,9 @@ async function isLinked(source: string, target: string): Promise<boolean> {
 }
 
 async function removeIfStale(path: string, directory: string): Promise<void> {
-  const holder = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return '';
+  const holder = await readlink(path).catch((error: NodeJS.ErrnoException) => {
+    // Given free meanwhile, or a file of that name that names nobody.
+    if (error.code === 'ENOENT' || error.code === 'EINVAL') return '';
     throw error;
   });
   const [pid, since] = holder.split(' ');

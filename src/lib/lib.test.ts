@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -113,10 +113,11 @@ test('a directory has one owner, and a killed one does not keep it', async () =>
   await using again = await lockDirectory(own.path);
   assert(again !== undefined);
   // Another process has the id of a dead owner by now: its start time tells them apart.
-  await writeFile(join(own.path, '.lock'), `${process.pid} 1`);
+  await rm(join(own.path, '.lock'));
+  await symlink(`${process.pid} 1`, join(own.path, '.lock'));
   await using last = await lockDirectory(own.path);
   assert(last !== undefined);
-  assert.match(await readFile(join(own.path, '.lock'), 'utf8'), new RegExp(`^${process.pid} \\d{2,}$`));
+  assert.match(await readlink(join(own.path, '.lock')), new RegExp(`^${process.pid} \\d{2,}$`));
 });
 
 test('a queue holds no more than its bounds, and keeps the order of those who wait', async () => {

@@ -28,6 +28,8 @@ const TRUST = [west, east].map(({ siteId, caPem }) => ({
 export class RealServer {
   readonly directory: string;
   port = 0;
+  /** Words before the command that starts it, such as nsenter's. */
+  enter: readonly string[] = [];
   #child: ChildProcess | undefined;
   readonly lines: Record<string, unknown>[] = [];
 
@@ -93,9 +95,8 @@ export class RealServer {
   async start(): Promise<void> {
     this.lines.length = 0;
     const main = join(import.meta.dirname, 'main.ts');
-    const child = spawn(process.execPath, [main, '--config', join(this.directory, 'config.json')], {
-      stdio: ['ignore', 'inherit', 'pipe'],
-    });
+    const command = [...this.enter, process.execPath, main, '--config', join(this.directory, 'config.json')];
+    const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'inherit', 'pipe'] });
     this.#child = child;
     createInterface({ input: child.stderr }).on('line', (line) => {
       this.lines.push(JSON.parse(line) as Record<string, unknown>);

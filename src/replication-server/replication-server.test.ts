@@ -1,84 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { hash, randomBytes } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import type { ServerTask } from '#/control/orders.ts';
-import { nextLevel, rootFromLevel1 } from '#/disk/digest-tree.ts';
 import { hasCode } from '#/lib/failure.ts';
-import type { ReplicaSession } from '#/replication/link.ts';
-import { encodeSegment } from '#/wire/segment.ts';
 import { DISK, RealServer, replicaOrder } from './real-server-fixture.ts';
+import { DEFINITION, exported, replicate, SourceDisk, stampOf } from './source-disk-fixture.ts';
 
 const run = promisify(execFile);
-const BLOCK = 4096;
-
-/** The source's disk, with what it says about itself. */
-class SourceDisk {
-  readonly bytes = new Uint8Array(DISK.bytes);
-
-  change(first: number, count: number): void {
-    this.bytes.set(randomBytes(count * BLOCK), first * BLOCK);
-  }
-
-  segment(first: number, count: number): Uint8Array {
-    const payload = this.bytes.slice(first * BLOCK, (first + count) * BLOCK);
-    const runs = [{ first, count }];
-    return encodeSegment({
-      kind: 'data',
-      disk: 0,
-      runs,
-      digests: digestsOf(payload),
-      encoding: 'raw',
-      payload,
-    });
-  }
-
-  root(): string {
-    return rootFromLevel1(nextLevel(digestsOf(this.bytes)));
-  }
-}
-
-function digestsOf(bytes: Uint8Array): Uint8Array {
-  const digests = new Uint8Array((bytes.length / BLOCK) * 16);
-  for (let at = 0, block = 0; at < bytes.length; at += BLOCK, block++) {
-    const piece = bytes.subarray(at, at + BLOCK);
-    if (piece.some((byte) => byte !== 0))
-      digests.set(hash('sha256', piece, 'buffer').subarray(0, 16), block * 16);
-  }
-  return digests;
-}
-
-function stampOf(sequence: number): string {
-  return sequence.toString(16).padStart(32, '0');
-}
-
-const DEFINITION = new TextEncoder().encode('<domain><name>ledger</name></domain>');
-
-/** Sends one point of `ranges` and has it acknowledged. */
-async function replicate(
-  session: ReplicaSession,
-  disk: SourceDisk,
-  sequence: number,
-  ranges: [number, number][],
-) {
-  const base = sequence > 1 ? { base: { sequence: sequence - 1, stamp: stampOf(sequence - 1) } } : {};
-  const stamp = stampOf(sequence);
-  let index = await session.begin({ sequence, stamp, momentMs: sequence * 1000, ...base, disks: [DISK] });
-  for (const [first, count] of ranges.slice(index))
-    await session.segment(index++, disk.segment(first, count));
-  const attachment = {
-    kind: 'definition' as const,
-    sha256: hash('sha256', DEFINITION),
-    bytes: DEFINITION.length,
-  };
-  for (const sha256 of await session.offerAttachments([attachment]))
-    await session.attachment(sha256, DEFINITION);
-  const commit = { stamp, segmentCount: index, roots: [disk.root()], attachments: [attachment] };
-  return await session.commit({ ...commit, consistency: 'crash' });
-}
 
 test('a replica is filled, survives kill -9, grows by a delta, and its points are served over NBD', async () => {
   await using server = await RealServer.prepare({});
@@ -208,14 +139,4 @@ async function exitOf(config: string): Promise<[number, string?, string?]> {
   )) as { code: number; stderr: string };
   const line = JSON.parse(failed.stderr.trim().split('\n').at(-1)!) as { code: string; reason: string };
   return failed.code === 2 ? [2, line.code, line.reason] : [failed.code, line.code];
-}
-
-/** The bytes of a view's disk, as nbdcopy reads them from its socket. */
-async function exported(server: RealServer, taskId: string): Promise<Uint8Array> {
-  const uri = `nbd+unix:///${DISK.key}?socket=${join(server.directory, 'run/views', taskId, 'nbd.sock')}`;
-  const { stdout } = await run('nbdinfo', ['--json', uri]);
-  assert.match(stdout, new RegExp(`"export-size": ${DISK.bytes}`));
-  const path = join(server.directory, `${taskId}.raw`);
-  await run('nbdcopy', [uri, path]);
-  return new Uint8Array(await readFile(path));
 }

@@ -79,6 +79,8 @@ class Server {
   /** Rejects with what only a bug can cause, wherever it happens. */
   readonly #broken = Promise.withResolvers<never>();
   #membership: Membership;
+  /** Said once, until a point finds room again. */
+  #isFull = false;
   #listener: TlsListener | undefined;
   #reporter: Reporter | undefined;
 
@@ -199,6 +201,7 @@ class Server {
   }
 
   #committed(replicaId: string, point: RecoveryPoint): void {
+    if (this.#isFull) this.#storeHasRoom();
     this.#log.info('point.committed', {
       replica: replicaId,
       sequence: point.sequence,
@@ -212,11 +215,27 @@ class Server {
   }
 
   #storeIsFull(failure: Failure): void {
+    if (this.#isFull) return;
+    this.#isFull = true;
+    const { storeDirectory: id } = this.#config;
+    this.#log.error('store.full', { store: id, ...failureFields(failure) });
     this.#events.add({
       kind: 'store.full',
       severity: 'error',
-      subject: { kind: 'store', id: this.#config.storeDirectory },
-      message: `The store ${this.#config.storeDirectory} is full: ${failure.message}`,
+      subject: { kind: 'store', id },
+      message: `The store ${id} is full: ${failure.message}. Points that are there stay; newer ones wait for room.`,
+    });
+  }
+
+  #storeHasRoom(): void {
+    this.#isFull = false;
+    const { storeDirectory: id } = this.#config;
+    this.#log.info('store.has_room', { store: id });
+    this.#events.add({
+      kind: 'store.has_room',
+      severity: 'info',
+      subject: { kind: 'store', id },
+      message: `The store ${id} takes recovery points again.`,
     });
   }
 }
