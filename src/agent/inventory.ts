@@ -6,10 +6,10 @@ import { stat } from 'node:fs/promises';
 import type { VmReport } from '#/control/reports.ts';
 import { failureIn } from '#/lib/failure.ts';
 import type { DiskDefinition, DiskSource } from '#/libvirt/domain-disk-xml.ts';
-import { readDomainXml, type DomainDefinition } from '#/libvirt/domain-xml.ts';
+import type { DomainDefinition } from '#/libvirt/domain-xml.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
-import { markIn } from '#/recovery/recovery-mark.ts';
+import { readDefinition, readMark } from './definitions.ts';
 import { headerOf } from './protected-disks.ts';
 import { diskRefusal, isSkipped, vmRefusals } from './refusals.ts';
 
@@ -40,7 +40,7 @@ async function readVm(domain: Domain): Promise<VmReport> {
     domain.getState(),
     domain.isPersistent(),
   ]);
-  const definition = readDomainXml(xml);
+  const definition = readDefinition(xml);
   const disks: VmReport['disks'] = [];
   for (const disk of definition.disks.slice(0, DISKS_MAX)) {
     if (!isSkipped(disk)) disks.push(await readDisk(disk));
@@ -51,7 +51,7 @@ async function readVm(domain: Domain): Promise<VmReport> {
     state: state.state,
     memory_bytes: definition.memoryBytes,
     vcpu_count: definition.vcpus,
-    recovered_by_task: markIn(xml)?.taskId ?? null,
+    recovered_by_task: readMark(xml)?.taskId ?? null,
     disks,
     networks: networksOf(definition),
     refusals: vmRefusals(definition, xml, isPersistent).slice(0, REFUSALS_MAX),

@@ -2,6 +2,7 @@
  * What cannot be protected, and why, in a sentence for the person who asked. Read from the definition and the first
  * bytes of the images, so that it is said before anything starts.
  */
+import { remembered } from '#/lib/remembered.ts';
 import type { DiskDefinition } from '#/libvirt/domain-disk-xml.ts';
 import type { DomainDefinition } from '#/libvirt/domain-xml.ts';
 import { attributeOf, childrenOf, parseXml } from '#/libvirt/xml.ts';
@@ -69,12 +70,12 @@ export function vmRefusals(definition: DomainDefinition, xml: string, isPersiste
 }
 
 /** libvirt has no word for COLO: it is set up by arguments that are handed through to QEMU. */
-function isColo(xml: string): boolean {
+const isColo = remembered((xml) => {
   const domain = parseXml(xml, 'the definition of a VM', 'domain');
   const commandLines = childrenOf(domain).filter((element) => element.localName === 'commandline');
   return commandLines
     .flatMap((line) => childrenOf(line))
     .some((arg) => COLO_ARGUMENT.test(attributeOf(arg, 'value') ?? ''));
-}
+});
 
 const COLO_ARGUMENT = /\bcolo-compare\b|\bx-colo\b|driver=replication|filter-rewriter/;

@@ -11,10 +11,11 @@ import { join } from 'node:path';
 import { Failure, hasCode } from '#/lib/failure.ts';
 import { buildPullBackupXml, readBackupXml } from '#/libvirt/backup-xml.ts';
 import { buildCheckpointXml } from '#/libvirt/checkpoint-xml.ts';
-import { readDomainXml, type DomainDefinition } from '#/libvirt/domain-xml.ts';
+import type { DomainDefinition } from '#/libvirt/domain-xml.ts';
 import { NbdDisk } from '#/nbd/nbd-client.ts';
 import type { Moment, MomentAttachment, MomentDisk } from '#/replication/source.ts';
 import { checkpointName, isStillId } from './checkpoint-names.ts';
+import { readDefinition } from './definitions.ts';
 import { NBD_CONNECTIONS } from './limits.ts';
 import { momentAttachments } from './moment-attachments.ts';
 import { ExportedDisk } from './moment-disk.ts';
@@ -57,14 +58,14 @@ export async function freezeRunning(parts: MomentParts): Promise<Moment> {
   }
   await endStaleJob(domain, options.runDirectory, options.clock);
   const [live, inactive] = await Promise.all([domain.getXml(), domain.getXml(['inactive'])]);
-  const definition = readDomainXml(live);
+  const definition = readDefinition(live);
   const plan = await makePlan(parts, definition);
   await mkdir(plan.scratchDirectory, { recursive: true, mode: 0o711 });
   const momentMs = options.clock.now();
   await begin(parts, plan);
   const moment = new RunningMoment(parts, plan, momentMs);
   try {
-    const attachments = await momentAttachments(inactive, readDomainXml(inactive), options.tpmDirectory);
+    const attachments = await momentAttachments(inactive, readDefinition(inactive), options.tpmDirectory);
     await moment.open(attachments, request.scratchBytes);
     return moment;
   } catch (error) {
@@ -165,7 +166,8 @@ class RunningMoment implements Moment {
         {
           address: { kind: 'unix', path: this.#plan.socketPath },
           exportName: key,
-          connections: NBD_CONNECTIONS,
+          // What changed since the last moment is little; a second connection would cost more than it gains.
+          connections: isTracked ? 1 : NBD_CONNECTIONS,
           ...(isTracked ? { dirtyBitmap: CHANGED } : {}),
         },
         this.#parts.signal,

@@ -4,8 +4,9 @@
  */
 import { createHash, X509Certificate } from 'node:crypto';
 import { request as httpsRequest } from 'node:https';
-import { connect, type TLSSocket } from 'node:tls';
+import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { Failure, isFailureCode } from '#/lib/failure.ts';
+import { secureContextOf } from '#/lib/secure-context.ts';
 import { certificateIdentity, verifiedIdentity } from '#/lib/peer-identity.ts';
 
 export type ManagerAddress = { host: string; port: number };
@@ -59,11 +60,7 @@ function exchange(target: Target, options: CallOptions, signal: AbortSignal): Pr
         method: options.method,
         path: options.path,
         agent: false,
-        ca: target.caPem,
-        ...(target.credentials === undefined
-          ? {}
-          : { cert: target.credentials.certificatePem, key: target.credentials.privateKeyPem }),
-        minVersion: 'TLSv1.3',
+        ...contextOf(target),
         servername: '',
         checkServerIdentity: (_host, certificate) => checkManager(certificate.raw, target),
         headers:
@@ -91,6 +88,12 @@ function exchange(target: Target, options: CallOptions, signal: AbortSignal): Pr
     request.on('error', reject);
     request.end(body);
   });
+}
+
+function contextOf({ caPem, credentials }: Target): { secureContext: SecureContext } {
+  const own =
+    credentials === undefined ? {} : { cert: credentials.certificatePem, key: credentials.privateKeyPem };
+  return { secureContext: secureContextOf({ ca: caPem, ...own, minVersion: 'TLSv1.3' }) };
 }
 
 function checkManager(raw: Buffer, target: Target): Error | undefined {

@@ -17,6 +17,7 @@ import { Failure } from '#/lib/failure.ts';
 import { STRING_BYTES_MAX } from './limits.ts';
 
 const INITIAL_BYTES = 256;
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Builds one encoded value; `bytes()` is what was written so far. */
 export class XdrWriter {
@@ -165,7 +166,7 @@ export class XdrReader {
     const bytes = this.#variable();
     let value: string;
     try {
-      value = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+      value = UTF8.decode(bytes);
     } catch (error) {
       throw new Failure('protocol_corrupt', 'decode a string that is not UTF-8', { cause: error });
     }

@@ -21,6 +21,8 @@ export const WRITES_IN_FLIGHT = 16;
 export const WRITE_BYTES_IN_FLIGHT: number = 8 * 1024 * 1024;
 /** Small appends are put together into writes of this length. */
 export const APPEND_BYTES: number = 512 * 1024;
+/** The first of them is shorter: the delta of an idle guest should not take as much memory as a busy one's. */
+export const APPEND_BYTES_FIRST: number = 16 * 1024;
 
 /** Points that may be merged into one in one step: a block is rewritten once for each power of this many points. */
 export const MERGE_FAN_IN = 16;

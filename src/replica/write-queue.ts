@@ -5,7 +5,7 @@
  * have failed. Bytes handed over must not change until `arrived` is called, or until `drain`. Pure.
  */
 import type { File } from '#/disk/file-system.ts';
-import { APPEND_BYTES, WRITE_BYTES_IN_FLIGHT, WRITES_IN_FLIGHT } from './limits.ts';
+import { APPEND_BYTES, APPEND_BYTES_FIRST, WRITE_BYTES_IN_FLIGHT, WRITES_IN_FLIGHT } from './limits.ts';
 
 export class WriteQueue {
   readonly #file: File;
@@ -62,10 +62,12 @@ export class WriteQueue {
   }
 }
 
-/** Appends pieces of any length to a file in few large writes. */
+/** Appends pieces of any length to a file in few large writes; its memory is as small as what is appended is. */
 export class AppendQueue {
   readonly #queue: WriteQueue;
-  #buffer = new Uint8Array(APPEND_BYTES);
+  /** Memory whose write has arrived. */
+  readonly #free: Uint8Array[] = [];
+  #buffer: Uint8Array = new Uint8Array(APPEND_BYTES_FIRST);
   #used = 0;
   #written: number;
 
@@ -86,13 +88,13 @@ export class AppendQueue {
       this.#buffer.set(piece.subarray(at, at + length), this.#used);
       this.#used += length;
       at += length;
-      if (this.#used === this.#buffer.length) await this.#flush();
+      if (this.#used === this.#buffer.length) await this.#flush(APPEND_BYTES);
     }
   }
 
   /** Resolves when everything appended has arrived in the file. */
   async drain(): Promise<void> {
-    if (this.#used > 0) await this.#flush();
+    if (this.#used > 0) await this.#flush(APPEND_BYTES_FIRST);
     await this.#queue.drain();
   }
 
@@ -100,12 +102,14 @@ export class AppendQueue {
     return this.#queue.settle();
   }
 
-  async #flush(): Promise<void> {
-    const piece = this.#buffer.subarray(0, this.#used);
+  /** `nextBytes`: what to make ready when no memory is free. */
+  async #flush(nextBytes: number): Promise<void> {
+    const buffer = this.#buffer;
+    const piece = buffer.subarray(0, this.#used);
     const at = this.#written;
-    this.#buffer = new Uint8Array(APPEND_BYTES);
+    this.#buffer = this.#free.pop() ?? new Uint8Array(nextBytes);
     this.#written += this.#used;
     this.#used = 0;
-    await this.#queue.write(at, piece);
+    await this.#queue.write(at, piece, () => this.#free.push(buffer));
   }
 }

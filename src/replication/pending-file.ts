@@ -31,7 +31,7 @@ const ENTRY_HEAD_BYTES = 8 + BITMAP_BYTES + DIGEST_BYTES + 4;
 const CRC_AT = ENTRY_HEAD_BYTES - 4;
 const ENTRY_BYTES_MAX = ENTRY_HEAD_BYTES + GROUP_BLOCKS * DIGEST_BYTES;
 /** Entries gather up to this many bytes before they are written. */
-const BUFFER_BYTES = 256 * 1024;
+const BUFFER_BYTES = 64 * 1024;
 /** Nothing that we write is longer: 64 disks, each with its ranges to compare again. */
 const STATE_BYTES_MAX = 8 * 2 ** 20;
 

@@ -7,6 +7,7 @@
 import { X509Certificate } from 'node:crypto';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { Failure, failureIn } from '#/lib/failure.ts';
+import { secureContextOf } from '#/lib/secure-context.ts';
 import { checkValidity, identityUri, type PeerIdentity, verifiedIdentity } from '#/lib/peer-identity.ts';
 import { CONNECT_WITHIN_MS } from './limits.ts';
 import { ALPN, type Credentials, secureOptions, SEND_BUFFER_BYTES, SocketTransport } from './tls-socket.ts';
@@ -31,7 +32,7 @@ export async function connect(options: TlsConnectOptions): Promise<Transport> {
   options.signal?.throwIfAborted();
   // Node takes `highWaterMark` here as it does for every socket; its types leave it out.
   const settings: ConnectionOptions & { highWaterMark: number } = {
-    ...secureOptions(options.credentials, [options.authorityPem]),
+    secureContext: secureContextOf(secureOptions(options.credentials, [options.authorityPem])),
     host: options.host,
     port: options.port,
     servername: '',
