@@ -66,6 +66,29 @@ test('a test recovery opens a view, brings the VM up isolated, and is cleaned up
   );
 });
 
+test('a replica is not deleted under a test recovery, but once that is cleaned up', async () => {
+  await using sites = await twoSites();
+  const { east, west, eastAgent, eastServer } = sites;
+  const replicaId = await protectedLedger(sites);
+  const started = await east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', purpose: 'test' });
+  await eastServer.finish(doneTask((await eastServer.task('open_view')).id, VIEW));
+  await eastAgent.finish(doneTask((await eastAgent.task('recover')).id));
+  await settled(east, started.id, 'ready');
+  await west.api('DELETE', '/protections/ledger?delete_replica=true');
+  await east.manager.replicas.carryOutDeletes();
+  const { replicas, tasks } = await eastServer.now();
+  assert.deepEqual([replicas, tasks.map(({ kind }) => kind)], [[], ['open_view']]);
+  const { items } = await east.api<{ items: { message: string }[] }>('GET', '/events');
+  assert(items.some(({ message }) => message.endsWith(`deleted once ${started.id} has been cleaned up`)));
+  await east.api('POST', '/recoveries/ledger/cleanup');
+  await eastAgent.finish(doneTask((await eastAgent.task('discard')).id));
+  await eastServer.finish(doneTask((await eastServer.task('close_view')).id));
+  await settled(east, started.id, 'cleaned');
+  await east.manager.replicas.carryOutDeletes();
+  const task = await eastServer.task('delete_replica');
+  assert(task.kind === 'delete_replica' && task.replica_id === replicaId);
+});
+
 test('a recovery raises the epoch before it opens the view, and the protected site learns that it is superseded', async () => {
   await using sites = await twoSites();
   const { east, west, eastAgent, eastServer, westAgent } = sites;

@@ -16,10 +16,13 @@ import {
   updateReplica,
   type ReplicaRecord,
 } from './store/replica-store.ts';
+import { jobsInState } from './store/job-store.ts';
 import { addTask, tasksOfJob } from './store/task-store.ts';
 
 /** A delete that failed is ordered again after this. */
 const DELETE_RETRY_MS = 60_000;
+/** States in which a recovery may have a VM on a view of its replica. */
+const USING = ['running', 'ready', 'cleaning', 'failed'] as const;
 
 export class Replicas {
   readonly #context: Context;
@@ -110,14 +113,23 @@ export class Replicas {
   }
 
   async delete(replica: ReplicaRecord): Promise<void> {
-    await this.#move(replica, 'deleting', `the replica of ${replica.vm_name} is being deleted`);
+    const jobs = await jobsInState(this.#context.db, USING);
+    const waiting = jobs.filter((job) => job.replica_id === replica.id).map(({ id }) => id);
+    const when = waiting.length === 0 ? '' : ` once ${waiting.join(', ')} has been cleaned up`;
+    await this.#move(replica, 'deleting', `the replica of ${replica.vm_name} is being deleted${when}`);
     await this.carryOutDeletes();
   }
 
-  /** Orders what is still to be deleted, and forgets what its server has deleted. Repeated every few seconds. */
+  /**
+   * Orders what is still to be deleted, and forgets what its server has deleted. Repeated every few seconds. A VM that
+   * runs on a recovery point keeps the replica until it has been cleaned up: its disks would be gone.
+   */
   async carryOutDeletes(): Promise<void> {
     const { changes, clock, db } = this.#context;
-    for (const replica of (await this.list()).filter(({ state }) => state === 'deleting')) {
+    const deleting = (await this.list()).filter(({ state }) => state === 'deleting');
+    if (deleting.length === 0) return;
+    const used = new Set((await jobsInState(db, USING)).map((job) => job.replica_id));
+    for (const replica of deleting.filter(({ id }) => !used.has(id))) {
       const tasks = await tasksOfJob(db, `delete-${replica.id}`);
       const last = tasks.at(-1);
       if (last?.state === 'done') {
