@@ -29,7 +29,7 @@ const SMALL_MESSAGES_BYTES = 8 * 1024;
 const CHECK_CHANCE = 0.2;
 /** The same before a change of a file: these are many, and most of them are alike. */
 const CAPTURE_CHANCE = 0.02;
-const LOG_CAPTURE_CHANCE = 0.1;
+const LOG_CAPTURE_CHANCE = 0.3;
 /** Points that are compared each time; the newest is one of them. */
 const SAMPLE = 2;
 const ROT_SAMPLE = 4;
@@ -83,7 +83,7 @@ export class Checkers {
   /** The server is about to change a file: now and then this is where it would lose power. */
   beforeChange(what: string): void {
     const { ledger, random } = this.#world;
-    const likely = what.endsWith('points.log') ? LOG_CAPTURE_CHANCE : CAPTURE_CHANCE;
+    const likely = what === 'datasync points.log' ? LOG_CAPTURE_CHANCE : CAPTURE_CHANCE;
     if (this.#captured || ledger.points.size === 0 || !chance(random, likely)) return;
     this.#capture();
   }

@@ -182,7 +182,7 @@ function tear(image: ByteImage, write: FileChange & { kind: 'write' }, random: R
     if (isKept) image.apply({ kind: 'write', offset: at, bytes });
     at = stop;
   }
-  if (image.bytes < end && chance(random, 0.3)) image.apply({ kind: 'truncate', bytes: end });
+  if (image.bytes < end && chance(random, 0.5)) image.apply({ kind: 'truncate', bytes: end });
 }
 
 function applyName(names: Map<string, MediumNode>, change: NameChange): void {

@@ -82,7 +82,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: 'src/replica/compaction.ts',
     line: 'pinned: new Set(this.#pins.keys()),',
     becomes: 'pinned: new Set(),',
-    faults: [],
     seeds: 30,
   },
   {

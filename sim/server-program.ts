@@ -28,6 +28,9 @@ export type ServerParts = {
   window: { segmentCount: number; bytes: number };
 };
 
+/** Readers that hold views at the same time. */
+const READERS = 2;
+
 export function bootServer(parts: ServerParts, life: Life): void {
   run(parts, life).catch((error: unknown) => ends(parts, life, error));
 }
@@ -56,7 +59,8 @@ async function run(parts: ServerParts, life: Life): Promise<void> {
     );
   };
   parts.network.listener = { accept, fence: life.fence };
-  await Promise.all([compactForEver(replica, parts, life), readForEver(replica, parts, life)]);
+  const readers = Array.from({ length: READERS }, () => readForEver(replica, parts, life));
+  await Promise.all([compactForEver(replica, parts, life), ...readers]);
 }
 
 async function compactForEver(replica: Replica, parts: ServerParts, life: Life): Promise<never> {
@@ -77,13 +81,13 @@ async function compactForEver(replica: Replica, parts: ServerParts, life: Life):
 /** Opens points as a recovery does, reads them slowly, and compares what it reads with the source's history. */
 async function readForEver(replica: Replica, parts: ServerParts, life: Life): Promise<never> {
   for (;;) {
-    await life.clock.sleep(waitMs(life.random, 8_000));
+    await life.clock.sleep(waitMs(life.random, 3_000));
     const points = replica.points();
     if (points.length === 0) continue;
     const point = pick(life.random, points);
     try {
       await using view = await replica.openView(point.sequence);
-      await life.clock.sleep(waitMs(life.random, 4_000));
+      await life.clock.sleep(waitMs(life.random, 8_000));
       const pause = (): Promise<void> => life.clock.sleep(waitMs(life.random, 300));
       const wrong = await comparePoint(view, parts.ledger, { random: life.random, pause });
       if (wrong !== undefined) parts.violations.add('I1', `a reader of point ${point.sequence}: ${wrong}`);

@@ -138,8 +138,8 @@ export class World {
 }
 
 function drawRetention(random: SeededRandom): RetentionPolicy {
-  const everyMs = pick(random, [5_000, 15_000]);
-  return { keepAllMs: pick(random, [5_000, 20_000, 60_000]), tiers: [{ everyMs, forMs: 90_000 }] };
+  const everyMs = pick(random, [5_000, 10_000]);
+  return { keepAllMs: pick(random, [3_000, 10_000, 40_000]), tiers: [{ everyMs, forMs: 25_000 }] };
 }
 
 /** Lengths that end within a block, too: half of all disks do. */
