@@ -4,6 +4,7 @@
  * Invariants: points ascend; delta files follow each other; no delta file reaches over a point that is kept; the
  * base is at or below the oldest point.
  */
+import { Failure } from '#/lib/failure.ts';
 import { corrupt } from './bytes.ts';
 import type { DeltaEntry, LogRecord, LogSummary, PointEntry } from './log-record.ts';
 
@@ -64,6 +65,13 @@ export function pointAt(state: LogState, sequence: number): PointEntry | undefin
 }
 
 function withPoint(state: LogState, point: PointEntry, deltas: DeltaEntry[]): LogState {
+  // Decided here, where records follow each other: an epoch may rise while an older one's point is being received.
+  if (point.epoch < state.epoch) {
+    throw new Failure(
+      'epoch_stale',
+      `commit point ${point.sequence}: epoch ${point.epoch} is below ${state.epoch}`,
+    );
+  }
   expect(point.sequence === state.head + 1, `sequence ${point.sequence} after ${state.head}`);
   expect(state.head > 0 || deltas.length === 0, 'first point with delta files');
   expect(
