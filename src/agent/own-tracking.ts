@@ -10,7 +10,7 @@ import { hasLibvirtCode, libvirtErrorIn, LibvirtCode } from '#/libvirt/errors.ts
 import type { Clock } from '#/lib/clock.ts';
 import { Failure } from '#/lib/failure.ts';
 import { isOwnCheckpoint } from './checkpoint-names.ts';
-import { JOB_END_MS, JOB_LOOK_MS } from './limits.ts';
+import { JOB_END_MS, JOB_LOOK_MS, JOB_LOOK_MS_MAX } from './limits.ts';
 
 /**
  * Ends a backup job that serves from a socket in `runDirectory`. Throws `conflict` when somebody else's is under
@@ -37,11 +37,13 @@ export async function endJob(domain: Domain, clock: Clock): Promise<void> {
     if (!hasLibvirtCode(error, LibvirtCode.operationInvalid)) throw error;
   }
   const deadline = clock.monotonicMs() + JOB_END_MS;
+  let lookMs = JOB_LOOK_MS;
   while ((await runningBackup(domain)) !== undefined) {
     if (clock.monotonicMs() > deadline) {
       throw new Failure('timeout', `end the backup of VM ${domain.name}: it is still under way`);
     }
-    await clock.sleep(JOB_LOOK_MS);
+    await clock.sleep(lookMs);
+    lookMs = Math.min(2 * lookMs, JOB_LOOK_MS_MAX);
   }
   const { state, reason } = await domain.getState();
   if (state === 'paused' && reason === 'io-error') await domain.resume();

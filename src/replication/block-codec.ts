@@ -70,7 +70,7 @@ export function encodeGroup(request: GroupRequest): GroupChange {
   const digests = Uint8Array.from(request.known);
   const changed = new Uint8Array(GROUP_BLOCKS / 8);
   const zeroed: Run[] = [];
-  const data = new DataBlocks(request.bytes);
+  const data = new DataBlocks(request, digests);
   let changedCount = 0;
   const digest = new Uint8Array(DIGEST_BYTES);
   for (const { block, at } of blocksOf(request)) {
@@ -78,17 +78,24 @@ export function encodeGroup(request: GroupRequest): GroupChange {
       at !== undefined && writeBlockDigest(request.bytes.subarray(at, at + BLOCK_BYTES), digest, 0);
     if (!isData) digest.fill(0);
     const index = block - request.first;
-    const known = digests.subarray(index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES);
-    if (Buffer.compare(known, digest) === 0) continue;
-    known.set(digest);
+    if (!isReplaced(digests, index * DIGEST_BYTES, digest)) continue;
     changed[index >> 3]! |= 1 << (index & 7);
     changedCount++;
-    if (isData) data.add({ block, digest: known, at });
+    if (isData) data.add({ block, at });
     else extendRuns(zeroed, block);
   }
   const node = changedCount === 0 ? new Uint8Array(0) : parentDigest(digests);
   const segments = data.segments(request.disk);
   return { changedCount, changed, digests, node, segments, zeroed };
+}
+
+/** Puts the digest in its place; false when it stood there. A view for each of a million blocks would cost more. */
+function isReplaced(digests: Uint8Array, at: number, digest: Uint8Array): boolean {
+  let same = 0;
+  while (same < DIGEST_BYTES && digests[at + same] === digest[same]) same++;
+  if (same === DIGEST_BYTES) return false;
+  for (let i = same; i < DIGEST_BYTES; i++) digests[at + i] = digest[i]!;
+  return true;
 }
 
 /** Adds a block to ascending runs. */
@@ -118,16 +125,21 @@ function* zeroBlocks(run: Run): Generator<{ block: number; at: undefined }> {
   for (let i = 0; i < run.count; i++) yield { block: run.first + i, at: undefined };
 }
 
-/** A changed block: its number, its digest, its place in the request's bytes. */
-type DataBlock = { block: number; digest: Uint8Array; at: number };
+/** A changed block: its number, its place in the request's bytes. */
+type DataBlock = { block: number; at: number };
 
 /** Changed blocks on their way into segments. */
 class DataBlocks {
   readonly #bytes: Uint8Array;
+  readonly #first: number;
+  readonly #digests: Uint8Array;
   readonly #blocks: DataBlock[] = [];
 
-  constructor(bytes: Uint8Array) {
+  /** `digests` of the group, which have those of the blocks when `segments` is called. */
+  constructor({ bytes, first }: GroupRequest, digests: Uint8Array) {
     this.#bytes = bytes;
+    this.#first = first;
+    this.#digests = digests;
   }
 
   add(block: DataBlock): void {
@@ -140,16 +152,25 @@ class DataBlocks {
     for (let at = 0; at < this.#blocks.length; at += SEGMENT_BLOCKS_MAX) {
       const part = this.#blocks.slice(at, at + SEGMENT_BLOCKS_MAX);
       const runs: Run[] = [];
-      const digests = new Uint8Array(part.length * DIGEST_BYTES);
-      for (const [index, { block, digest }] of part.entries()) {
-        extendRuns(runs, block);
-        digests.set(digest, index * DIGEST_BYTES);
-      }
+      for (const { block } of part) extendRuns(runs, block);
+      const digests = this.#digestsOf(runs, part.length);
       const bytes = this.#together(part);
       const packed = isCompressible ? compress(bytes) : { encoding: 'raw' as const, payload: bytes };
       segments.push(encodeSegmentParts({ kind: 'data', disk, runs, digests, ...packed }));
     }
     return segments;
+  }
+
+  #digestsOf(runs: readonly Run[], count: number): Uint8Array {
+    const digests = new Uint8Array(count * DIGEST_BYTES);
+    let at = 0;
+    for (const run of runs) {
+      const from = (run.first - this.#first) * DIGEST_BYTES;
+      const length = run.count * DIGEST_BYTES;
+      digests.set(this.#digests.subarray(from, from + length), at);
+      at += length;
+    }
+    return digests;
   }
 
   /** One block from the middle tells random data from the rest: to make a compressor costs more than to hash. */

@@ -88,10 +88,10 @@ export class ClientSession implements AsyncDisposable {
     const { head: segment, payload } =
       parts instanceof Uint8Array ? { head: parts, payload: NO_BYTES } : parts;
     assert.equal(index, point.nextIndex, 'segments are sent in order');
-    await this.#connection.waiting(
-      (both) => point.window.take(segment.length + payload.length, both),
-      signal,
-    );
+    const bytes = segment.length + payload.length;
+    if (signal?.aborted === true || !point.window.tryTake(bytes)) {
+      await this.#connection.waiting((both) => point.window.take(bytes, both), signal);
+    }
     point.nextIndex++;
     await this.#connection.send({ kind: 'segment', index, segment, payload });
   }

@@ -21,6 +21,14 @@ export class CreditWindow {
     this.#window = window;
   }
 
+  /** Takes room for one segment if there is some now. */
+  tryTake(bytes: number): boolean {
+    if (this.#wake !== undefined || !this.#hasRoom(bytes)) return false;
+    this.#sent.segmentCount++;
+    this.#sent.bytes += bytes;
+    return true;
+  }
+
   /** Takes room for one segment, waiting for credit. One caller at a time. Rejects with the signal's reason. */
   async take(bytes: number, signal: AbortSignal): Promise<void> {
     assert(bytes <= this.#window.bytes, `segment of ${bytes} bytes in a window of ${this.#window.bytes}`);
