@@ -26,8 +26,8 @@ export const BODY_BYTES_MAX: number = 1024 * 1024;
 /** Bodies shorter than this are not worth keeping their memory; longer than a segment's is none that comes often. */
 export const BODY_BYTES_POOLED_MIN: number = 64 * 1024;
 export const BODY_BYTES_POOLED_MAX: number = 8 + SEGMENT_BYTES_MAX;
-/** Idle memory of one session: 5 MiB, what a disk that keeps up with the link leaves waiting. */
-export const BODIES_POOLED_MAX = 16;
+/** As many as a full window has: a burst that fills it would otherwise leave most of it as garbage, each time. */
+export const BODIES_POOLED_MAX = 64;
 
 /** What a client may send beyond what was credited: enough for 100 ms at 160 MB/s, small beside a server's memory. */
 export const WINDOW_DEFAULT = { segmentCount: 256, bytes: 16 * 1024 * 1024 };
