@@ -22,6 +22,8 @@ import type { Violations } from './violations.ts';
 import { watchedLink } from './watched-link.ts';
 
 export const AGENT: PeerIdentity = { siteId: 'west', role: 'agent', id: 'agent-1' };
+/** The agent of a site that was recovered from and does not know it. */
+export const RIVAL: PeerIdentity = { siteId: 'west', role: 'agent', id: 'agent-2' };
 export const SERVER: PeerIdentity = { siteId: 'east', role: 'replication-server', id: 'server-1' };
 
 /** What the agent is ordered to do. */
@@ -37,6 +39,7 @@ export type AgentParts = {
   site: SiteTime;
   source: SourceConditions;
   orders: AgentOrders;
+  peer: PeerIdentity;
 };
 
 export function bootAgent(parts: AgentParts, life: Life): void {
@@ -68,7 +71,7 @@ async function run(parts: AgentParts, life: Life): Promise<void> {
 }
 
 function source(parts: AgentParts, life: Life): SimSource {
-  const { vm, timeline, site, violations } = parts;
+  const { vm, timeline, site, violations, ledger } = parts;
   const { fence, random, onOperation } = life;
   return new SimSource({
     vm,
@@ -76,16 +79,17 @@ function source(parts: AgentParts, life: Life): SimSource {
     random,
     fence,
     site,
+    ledger,
     conditions: parts.source,
     violations,
     onOperation,
   });
 }
 
-function link({ network, vm, ledger, violations, orders }: AgentParts, life: Life): ReplicaLink {
+function link({ network, vm, ledger, violations, orders, peer }: AgentParts, life: Life): ReplicaLink {
   let last: SimTransport | undefined;
   const open: ReplicaLink['open'] = async (disks, signal) => {
-    last = await network.connect(life.fence, AGENT, SERVER);
+    last = await network.connect(life.fence, peer, SERVER);
     const request = { replicaId: REPLICA_ID, vm: VM_IDENTITY, epoch: orders.epoch, disks };
     return openSession(last, request, { clock: life.clock, signal });
   };

@@ -83,7 +83,7 @@ export class Checkers {
   /** The server is about to change a file: now and then this is where it would lose power. */
   beforeChange(what: string): void {
     const { ledger, random } = this.#world;
-    const likely = what === 'datasync points.log' ? LOG_CAPTURE_CHANCE : CAPTURE_CHANCE;
+    const likely = what.startsWith('datasync points.log') ? LOG_CAPTURE_CHANCE : CAPTURE_CHANCE;
     if (this.#captured || ledger.points.size === 0 || !chance(random, likely)) return;
     this.#capture();
   }
@@ -91,8 +91,10 @@ export class Checkers {
   /** I1 and I2: what if the server lost power when there was news, or before it changed a file? */
   async betweenEvents(): Promise<void> {
     const { ledger, random } = this.#world;
-    if (ledger.hasNews && !this.#captured && chance(random, CHECK_CHANCE)) this.#capture();
-    ledger.hasNews = false;
+    const { news } = ledger;
+    ledger.news = 'none';
+    const isDue = news === 'rare' || (news === 'likely' && chance(random, CHECK_CHANCE));
+    if (isDue && !this.#captured) this.#capture();
     const medium = this.#captured;
     this.#captured = undefined;
     if (medium) await this.#checkStore(medium, SAMPLE);
@@ -120,6 +122,7 @@ export class Checkers {
     try {
       await aside(medium, async (ports) => {
         await using replica = await openStore(ports);
+        ledger.checkEpoch(replica.epoch());
         for (const what of ledger.missing(replica.points()))
           violations.add('I2', `after a power loss ${what}`);
         for (const point of sample(replica.points(), pointsMax, random))

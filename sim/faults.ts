@@ -6,7 +6,7 @@ import { chance, integerBelow } from '#/lib/random.ts';
 import type { Random } from '#/lib/random.ts';
 import { integerFrom, pick, waitMs } from './chance.ts';
 import type { Fence } from './fence.ts';
-import type { LinkConditions, Network } from './network.ts';
+import type { Network } from './network.ts';
 import type { Medium } from './medium.ts';
 import type { SiteTime } from './sim-clock.ts';
 import type { StorageConditions } from './sim-file-system.ts';
@@ -21,7 +21,7 @@ export type Death = { how: 'kill' | 'power'; operations: number; where: string }
 /** Where an order matters most: half of all deaths are aimed there. */
 const WHERE = {
   agent: ['datasync', 'pending', 'state', 'confirm'],
-  server: ['datasync', 'points.log', 'rename', 'base'],
+  server: ['datasync', 'datasync points.log', 'rename', 'base'],
 };
 
 /** A program of ours on its machine, as the faults see it. */
@@ -49,6 +49,8 @@ export type FaultTargets = {
   source: SourceConditions;
   /** Tells the agent which disks are replicated from now on. */
   replicate: (keys: string[]) => void;
+  /** The VM runs at another site from now on, and the old one does not know. Once. */
+  takeOver: () => void;
   /** What goes wrong, where the seed is not to choose. */
   groups?: readonly FaultGroup[] | undefined;
 };
@@ -63,6 +65,7 @@ export const FAULT_GROUPS = [
   'image',
   'shape',
   'clock',
+  'takeover',
 ] as const;
 export type FaultGroup = (typeof FAULT_GROUPS)[number];
 
@@ -93,11 +96,7 @@ export class Faults {
   stop(): void {
     const { network, agent, server, source, vm } = this.#targets;
     this.#isOver = true;
-    Object.assign(network.conditions, {
-      latencyMs: 1,
-      bytesPerMs: 50_000,
-      flipRate: 0,
-    } satisfies Partial<LinkConditions>);
+    Object.assign(network.conditions, network.calm, { flipRate: 0 });
     network.heal();
     for (const victim of [agent, server]) calm(victim);
     source.errorRate = 0;
@@ -141,6 +140,10 @@ export class Faults {
       case 'clock':
         this.#strikeClock();
         break;
+      case 'takeover':
+        this.#say('takeover');
+        this.#targets.takeOver();
+        break;
     }
   }
 
@@ -163,12 +166,12 @@ export class Faults {
           connection.reset(pick(random, ['both', 'agent', 'server']));
         break;
       case 'slow':
-        conditions.bytesPerMs = pick(random, [20, 200, 2_000]);
-        this.#later(10_000, () => (conditions.bytesPerMs = 50_000));
+        conditions.bytesPerMs = pick(random, [20, 200, 800]);
+        this.#later(10_000, () => (conditions.bytesPerMs = network.calm.bytesPerMs));
         break;
       case 'late':
         conditions.latencyMs = pick(random, [20, 150, 600]);
-        this.#later(10_000, () => (conditions.latencyMs = 1));
+        this.#later(10_000, () => (conditions.latencyMs = network.calm.latencyMs));
         break;
       case 'flip':
         conditions.flipRate = pick(random, [0.002, 0.02]);

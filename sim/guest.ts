@@ -14,6 +14,9 @@ import type { Timeline } from './timeline.ts';
 export const LEDGER_BLOCK = 1;
 export const LEDGER_DISKS: readonly [string, string] = ['vda', 'vdb'];
 
+/** From the start of the VM to its first writes. */
+const BOOT_MS = 50;
+
 export type GuestHabits = { burstEveryMs: number; burstBlocksMax: number; isLocal: boolean };
 
 export class Guest {
@@ -31,8 +34,13 @@ export class Guest {
     this.#habits = habits;
   }
 
-  /** Fills part of the disks, then goes on until the run ends. */
+  /** Fills part of the disks, then goes on until the run ends. A guest that boots writes at once. */
   run(): void {
+    this.#vm.onStart = () => {
+      this.#timeline.after(waitMs(this.#random, BOOT_MS), () => {
+        if (this.#vm.power === 'running') this.#burst();
+      });
+    };
     for (const disk of this.#vm.disks) {
       const full = Math.floor(disk.pages.length * this.#random.next() * 0.6);
       for (let i = 0; i < full; i++) this.#write(disk.key, integerBelow(this.#random, disk.pages.length));

@@ -15,11 +15,11 @@ import type { Timeline } from './timeline.ts';
 
 export type Direction = 'to-server' | 'to-agent';
 
+export type LinkSpeed = { latencyMs: number; bytesPerMs: number };
+
 /** How the link behaves at the moment. */
-export type LinkConditions = {
+export type LinkConditions = LinkSpeed & {
   blocked: Set<Direction>;
-  latencyMs: number;
-  bytesPerMs: number;
   /** Chance that a piece arrives with one bit turned around. */
   flipRate: number;
 };
@@ -28,7 +28,9 @@ export type LinkConditions = {
 export type Listener = { accept: (transport: SimTransport) => void; fence: Fence };
 
 export class Network {
-  readonly conditions: LinkConditions = { blocked: new Set(), latencyMs: 1, bytesPerMs: 50_000, flipRate: 0 };
+  /** The link as it is while nothing is wrong with it. */
+  readonly calm: Readonly<LinkSpeed>;
+  readonly conditions: LinkConditions;
   listener: Listener | undefined;
   #connections = new Set<Connection>();
   #opened = 0;
@@ -38,6 +40,8 @@ export class Network {
   constructor(timeline: Timeline, random: Random) {
     this.timeline = timeline;
     this.random = random;
+    this.calm = { latencyMs: pick(random, [1, 1, 20]), bytesPerMs: pick(random, [50_000, 50_000, 1_000]) };
+    this.conditions = { ...this.calm, blocked: new Set(), flipRate: 0 };
   }
 
   /** Connections of which an end is still open. */

@@ -48,14 +48,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 10,
   },
   {
-    name: 'trust-unsynced-log-at-open',
-    file: 'src/replica/point-log.ts',
-    line: 'await file.datasync();\n      const content',
-    becomes: 'const content',
-    faults: ['server'],
-    seeds: 100,
-  },
-  {
     name: 'accept-torn-log-tail',
     file: 'src/replica/log-frame.ts',
     line: 'if (view.getUint32(FRAME_CRC_AT) !== crcAround(frame, FRAME_CRC_AT)) return undefined;',
@@ -103,7 +95,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: 'src/replication/cycle.ts',
     line: 'await this.moment.confirm();',
     becomes: '',
-    faults: ['vm', 'link'],
+    faults: ['vm'],
     seeds: 40,
   },
   {
@@ -128,6 +120,22 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     becomes:
       "void this.#connection.send({ kind: 'segment', index, segment, payload }).catch(() => undefined);",
     faults: ['link'],
-    seeds: 10,
+    seeds: 30,
+  },
+  {
+    name: 'forget-raised-epoch',
+    file: 'src/replica/log-state.ts',
+    line: 'return { ...state, epoch: Math.max(state.epoch, record.epoch) };',
+    becomes: 'return state;',
+    faults: ['takeover'],
+    seeds: 5,
+  },
+  {
+    name: 'admit-a-point-begun-before-the-epoch-rose',
+    file: 'src/replica/log-state.ts',
+    line: 'if (point.epoch < state.epoch) {',
+    becomes: 'if (false) {',
+    faults: ['takeover', 'link'],
+    seeds: 60,
   },
 ];

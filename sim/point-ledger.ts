@@ -27,9 +27,11 @@ export class PointLedger {
   /** By sequence. */
   readonly points = new Map<number, AcknowledgedPoint>();
   /** Set when there is something new to check; the checker takes it back. */
-  hasNews = false;
+  news: 'none' | 'likely' | 'rare' = 'none';
   readonly #ages = new Map<string, RecoveryPoint>();
   #compactedMs = 0;
+  #head: AcknowledgedPoint | undefined;
+  #epoch = 0;
   readonly #vms: SimVm[] = [];
   readonly #trace: Trace;
   readonly #violations: Violations;
@@ -47,8 +49,20 @@ export class PointLedger {
   /** The server has committed a point; whether the acknowledgement arrives is another matter. */
   committed(point: RecoveryPoint): void {
     this.#trace.add(`committed ${point.sequence} ${point.stamp.slice(0, 8)}`);
+    if (point.epoch < this.#epoch) {
+      this.#violations.add(
+        'I5',
+        `point ${point.sequence} of epoch ${point.epoch} after epoch ${this.#epoch} was raised`,
+      );
+    }
     this.#ages.set(point.stamp, point);
-    this.hasNews = true;
+    this.news = 'likely';
+  }
+
+  /** The replica has recorded this epoch: nothing of an older one may follow. */
+  epochRaised(epoch: number): void {
+    this.#trace.add(`epoch ${epoch} is raised`);
+    this.#epoch = Math.max(this.#epoch, epoch);
   }
 
   /** The server runs retention by this time of its clock. */
@@ -60,18 +74,25 @@ export class PointLedger {
   opened(points: readonly RecoveryPoint[], epoch: number): void {
     this.#trace.add(`server offers ${points.map(({ sequence }) => sequence).join(',')} in epoch ${epoch}`);
     for (const point of points) this.#ages.set(point.stamp, point);
+    this.checkEpoch(epoch);
     for (const what of this.missing(points)) this.#violations.add('I2', what);
+  }
+
+  checkEpoch(epoch: number): void {
+    if (epoch < this.#epoch)
+      this.#violations.add('I5', `the replica is of epoch ${epoch} after ${this.#epoch} was raised`);
   }
 
   /** Acknowledged points that should be among these and are not. */
   missing(points: readonly RecoveryPoint[]): string[] {
     const stamps = new Map(points.map(({ sequence, stamp }) => [sequence, stamp]));
     const missing: string[] = [];
-    const { head } = this;
+    // Retention takes no point but for a newer one, whether its acknowledgement has arrived yet or not.
+    const newest = points.at(-1)?.sequence ?? 0;
     for (const { sequence, stamp, learntMs } of this.points.values()) {
       const found = stamps.get(sequence);
       if (found === stamp) continue;
-      if (found === undefined && sequence !== head?.sequence && this.#mayBePruned(stamp)) continue;
+      if (found === undefined && sequence < newest && this.#mayBePruned(stamp)) continue;
       missing.push(
         `point ${sequence}, acknowledged at ${learntMs}, is ${found === undefined ? 'gone' : 'another'}`,
       );
@@ -91,7 +112,7 @@ export class PointLedger {
   }
 
   get head(): AcknowledgedPoint | undefined {
-    return this.points.get(Math.max(...this.points.keys()));
+    return this.#head;
   }
 
   acknowledged(point: PointRef & { momentMs: number; how: 'commit' | 'head' }): void {
@@ -108,8 +129,12 @@ export class PointLedger {
     if (how === 'head' && head && head.sequence > sequence) {
       this.#violations.add('I2', `the server's head is ${sequence} after it acknowledged ${head.sequence}`);
     }
-    this.hasNews = true;
-    if (!known) this.points.set(sequence, { sequence, stamp, momentMs, learntMs: this.#nowMs() });
+    // A point that is learnt of as the head alone was committed by a server that did not live to say so.
+    this.news = how === 'head' && !known ? 'rare' : 'likely';
+    if (known) return;
+    const entry = { sequence, stamp, momentMs, learntMs: this.#nowMs() };
+    this.points.set(sequence, entry);
+    if (!head || head.sequence < sequence) this.#head = entry;
   }
 
   /** The exact contents of all disks at a moment. */

@@ -14,6 +14,9 @@ export type Outcome = {
   virtualMs: number;
   events: number;
   points: number;
+  rpoMs: number;
+  /** The highest age that the newest acknowledged point ever had, by true time. */
+  oldestMs: number;
   checks: { powerLosses: number; points: number; rotten: number };
   violations: Violation[];
   /** The last lines before the end, when something was violated. */
@@ -53,6 +56,7 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<O
   } finally {
     world.agent.stop();
     world.server.stop();
+    world.rival.stop();
     await macrotask();
     process.off('unhandledRejection', unhandled);
   }
@@ -62,6 +66,8 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<O
     virtualMs: Math.round(timeline.nowMs),
     events: timeline.fired,
     points: ledger.points.size,
+    rpoMs: world.orders.rpoMs,
+    oldestMs: Math.round(world.oldestMs),
     checks: checkers.counts,
     violations: violations.list,
     tail: violations.isEmpty ? [] : trace.tail(),
@@ -78,6 +84,7 @@ async function advance(world: World, isEnough: () => boolean): Promise<void> {
     if (!timeline.step()) throw new Error('nothing is going to happen any more');
     if (timeline.fired > EVENTS_MAX) throw new Error(`more than ${EVENTS_MAX} events`);
     checkers.afterEvent();
+    world.noteAge();
   }
 }
 

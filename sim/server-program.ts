@@ -24,6 +24,8 @@ export type ServerParts = {
   network: Network;
   ledger: PointLedger;
   retention: RetentionPolicy;
+  /** The replica that is open at the moment, for orders that do not come from an agent. */
+  live: { replica: Replica | undefined };
   /** Window of a session; small ones make the flow control work. */
   window: { segmentCount: number; bytes: number };
 };
@@ -44,6 +46,8 @@ function ends({ violations }: ServerParts, life: Life, error: unknown): void {
 
 async function run(parts: ServerParts, life: Life): Promise<void> {
   const replica = await openStore(life);
+  parts.live.replica = replica;
+  life.fence.onKill(() => (parts.live.replica = undefined));
   parts.ledger.opened(replica.points(), replica.epoch());
   const host = sessionHost(replica, parts.ledger, new SessionRegistry(life.clock));
   const accept = (transport: SimTransport): void => {

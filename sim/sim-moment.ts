@@ -200,7 +200,7 @@ class MomentContents implements Disk {
     const { timeline, random, fence, conditions } = this.#parts;
     const run = async (): Promise<T> => {
       signal?.throwIfAborted();
-      await timeline.sleep(waitMs(random, 1));
+      await timeline.sleep(waitMs(random, conditions.readMs));
       signal?.throwIfAborted();
       if (!this.#moment.isReadable || chance(random, conditions.errorRate / 10)) {
         throw new Failure('nbd_error', 'simulated host: read failed');

@@ -8,6 +8,7 @@ import type { Random } from '#/lib/random.ts';
 import type { Moment, MomentRequest, Source } from '#/replication/source.ts';
 import { waitMs } from './chance.ts';
 import type { Fence } from './fence.ts';
+import type { PointLedger } from './point-ledger.ts';
 import type { SiteTime } from './sim-clock.ts';
 import { SimMoment } from './sim-moment.ts';
 import type { SimVm } from './sim-vm.ts';
@@ -15,7 +16,7 @@ import type { Timeline } from './timeline.ts';
 import type { Violations } from './violations.ts';
 
 /** How the host behaves at the moment. */
-export type SourceConditions = { errorRate: number };
+export type SourceConditions = { errorRate: number; readMs: number };
 
 export type SourceParts = {
   vm: SimVm;
@@ -23,6 +24,7 @@ export type SourceParts = {
   random: Random;
   fence: Fence;
   site: SiteTime;
+  ledger: PointLedger;
   conditions: SourceConditions;
   violations: Violations;
   onOperation?: (name: string) => void;
@@ -67,9 +69,9 @@ export class SimSource implements Source {
 
   /** The source's wall clock, made unique: the checkers find the contents by it. */
   #momentMs(): number {
-    const { vm, site, random } = this.#parts;
+    const { ledger, site, random } = this.#parts;
     let momentMs = site.now();
-    while (vm.history.has(momentMs)) momentMs += 1 + integerBelow(random, 3);
+    while (ledger.moment(momentMs)) momentMs += 1 + integerBelow(random, 3);
     return momentMs;
   }
 }

@@ -37,11 +37,19 @@ export class SimVm {
   /** Rises whenever a powered-off VM's image may have changed. */
   generation = 0;
   watcher: MomentWatcher | undefined;
+  onStart: (() => void) | undefined;
   /** Exact contents by `momentMs`, which the source never uses twice. */
   readonly history = new Map<number, FrozenMoment>();
 
   constructor(disks: { key: string; bytes: number }[]) {
     for (const { key, bytes } of disks) this.addDisk(key, bytes);
+  }
+
+  /** Another VM, running, of copied images: what a site that comes back starts. */
+  static of(copy: ImageCopy): SimVm {
+    const vm = new SimVm([]);
+    vm.#disks = copyOf(copy).disks;
+    return vm;
   }
 
   get power(): 'running' | 'off' {
@@ -97,6 +105,7 @@ export class SimVm {
     if (this.#power === 'running') return;
     this.#power = 'running';
     this.#disturb('the VM was started');
+    this.onStart?.();
   }
 
   /** QEMU is killed: its bitmaps were in memory and are inconsistent now. */

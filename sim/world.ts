@@ -1,8 +1,9 @@
 /** One world from one seed: two sites, a VM, the link, our programs, what may go wrong, and who watches. */
+import { failureIn } from '#/lib/failure.ts';
 import { SeededRandom, chance } from '#/lib/random.ts';
-import type { RetentionPolicy } from '#/replica/replica.ts';
+import type { Replica, RetentionPolicy } from '#/replica/replica.ts';
 import { WINDOW_BYTES_MIN } from '#/wire/limits.ts';
-import { bootAgent, type AgentOrders } from './agent-program.ts';
+import { AGENT, bootAgent, RIVAL, type AgentOrders } from './agent-program.ts';
 import { fork, integerFrom, pick } from './chance.ts';
 import { Checkers } from './checkers.ts';
 import { Faults, type FaultGroup } from './faults.ts';
@@ -23,9 +24,13 @@ export type WorldOptions = {
   faults?: readonly FaultGroup[] | undefined;
 };
 
+/** More than the disks hold. */
+const SCRATCH_BYTES: number = 2 ** 30;
+
 export class World {
   readonly timeline = new Timeline();
   readonly violations = new Violations();
+  oldestMs = 0;
   readonly trace: Trace;
   readonly ledger: PointLedger;
   readonly vm: SimVm;
@@ -35,6 +40,10 @@ export class World {
   readonly checkers: Checkers;
   readonly orders: AgentOrders;
   readonly network: Network;
+  /** The agent of a site that was recovered from: it starts when the VM has been taken over. */
+  readonly rival: Machine;
+  #rivalVm = new SimVm([]);
+  readonly #live: { replica: Replica | undefined } = { replica: undefined };
   readonly #guest: Guest;
 
   constructor({ seed, print, faults: groups }: WorldOptions) {
@@ -58,7 +67,7 @@ export class World {
     this.orders = {
       epoch: 1,
       rpoMs: pick(random, [2_000, 5_000]),
-      scratchBytes: pick(random, [512 * 1024, 2 ** 30, 2 ** 30]),
+      scratchBytes: pick(random, [512 * 1024, SCRATCH_BYTES, SCRATCH_BYTES]),
       disks: ['vda', 'vdb'],
     };
     const window = pick(random, [
@@ -66,14 +75,18 @@ export class World {
       { segmentCount: 2, bytes: WINDOW_BYTES_MIN },
     ]);
     this.network = new Network(timeline, fork(random));
-    const source = { errorRate: 0 };
+    const source = { errorRate: 0, readMs: pick(random, [1, 1, 30]) };
     const { trace, network, ledger, vm, orders } = this;
+    const parts = { timeline, trace, violations, network, ledger, source };
     this.agent = this.#machine('agent', random, (life) => {
-      const { site } = this.agent;
-      bootAgent({ timeline, trace, violations, network, ledger, vm, site, source, orders }, life);
+      bootAgent({ ...parts, vm, site: this.agent.site, orders, peer: AGENT }, life);
+    });
+    this.rival = this.#machine('rival', random, (life) => {
+      const stale = { ...orders, epoch: orders.epoch - 1, disks: [] };
+      bootAgent({ ...parts, vm: this.#rivalVm, site: this.rival.site, orders: stale, peer: RIVAL }, life);
     });
     this.server = this.#machine('server', random, (life) => {
-      bootServer({ trace, violations, network, ledger, retention, window }, life);
+      bootServer({ trace, violations, network, ledger, retention, window, live: this.#live }, life);
     });
     const { agent, server } = this;
     const replicate = (keys: string[]): void => {
@@ -89,6 +102,7 @@ export class World {
       vm,
       source,
       replicate,
+      takeOver: () => void this.#takeOver(),
       groups,
     });
     this.checkers = new Checkers({
@@ -109,18 +123,44 @@ export class World {
     this.faults.start();
   }
 
+  /** Keeps the highest age that the newest point has had. */
+  noteAge(): void {
+    const { ledger, vm, timeline } = this;
+    const moment = ledger.head && vm.history.get(ledger.head.momentMs);
+    if (moment) this.oldestMs = Math.max(this.oldestMs, timeline.nowMs - moment.frozenMs);
+  }
+
   /** Nothing goes wrong any more. */
   heal(): void {
     this.trace.add('faults stop');
     this.faults.stop();
+    // With little scratch, a busy guest and a slow link there is no moment that could be sent in time.
+    this.orders.scratchBytes = SCRATCH_BYTES;
     for (const machine of [this.agent, this.server]) {
       machine.spare();
       machine.start();
     }
   }
 
+  /** As a recovery does it: the replica records the higher epoch, and only then the VM goes on with it. */
+  async #takeOver(): Promise<void> {
+    const { replica } = this.#live;
+    if (!replica || this.orders.epoch > 1) return;
+    try {
+      await replica.raiseEpoch(2);
+    } catch (error) {
+      if (!failureIn(error)) throw error;
+      return;
+    }
+    this.ledger.epochRaised(2);
+    this.orders.epoch = 2;
+    this.#rivalVm = SimVm.of(this.vm.copyImages());
+    this.ledger.addVm(this.#rivalVm);
+    this.rival.start();
+  }
+
   #machine(name: string, random: SeededRandom, boot: (life: Life) => void): Machine {
-    const { timeline, trace, violations } = this;
+    const { timeline, trace } = this;
     const onPowerLoss = (): void => {
       // The agent's machine is the guest's host.
       if (name !== 'agent' || this.vm.power === 'off') return;
@@ -128,7 +168,7 @@ export class World {
       timeline.after(500, () => this.vm.start());
     };
     const onCrash = (): void => {
-      this.ledger.hasNews ||= name === 'server' && violations.isEmpty;
+      if (name === 'server') this.ledger.news = 'likely';
     };
     const onChange = (what: string): void => {
       if (name === 'server') this.checkers.beforeChange(what);
