@@ -193,6 +193,18 @@ run_fill() {
 stop=
 trap 'stop=1' TERM
 
+# In steps, so that the power button is heard, and because usleep takes no more than 32 bits of microseconds: given
+# more it does not sleep at all.
+pause_ms() {
+  rest=$1
+  while [ "$rest" -gt 0 ] && [ -z "$stop" ]; do
+    step=$rest
+    [ "$step" -gt 1000 ] && step=1000
+    usleep "${step}000"
+    rest=$((rest - step))
+  done
+}
+
 if [ ! -b /dev/vda ] || [ ! -b /dev/vdb ]; then
   echo 'LEDGER needs two disks, vda and vdb'
   poweroff -f
@@ -250,8 +262,7 @@ while [ -z "$stop" ]; do
   }
   echo "LEDGER n=$n t=$start"
   now_ms
-  rest=$((interval_ms - (now - start)))
-  [ "$rest" -gt 0 ] && usleep "${rest}000"
+  pause_ms $((interval_ms - (now - start)))
 done
 sync
 echo "LEDGER shutdown n=$n"
