@@ -168,7 +168,7 @@ class Agent {
 
   #happened(event: DomainEvent): void {
     this.#watch.deliver(event);
-    this.#inventory.refresh();
+    this.#inventory.happened(event);
     const isShutDown =
       event.kind === 'lifecycle' && event.change === 'stopped' && event.reason === 'shutdown';
     if (isShutDown) this.#protections.vmChanged(event.domain.uuid);

@@ -4,6 +4,7 @@ import type { Clock } from '#/lib/clock.ts';
 import { failureIn } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import { readInventory } from './inventory.ts';
+import type { DomainEvent } from '#/libvirt/events.ts';
 import type { LibvirtConnection } from './libvirt-connection.ts';
 
 const INVENTORY_EVERY_MS = 30_000;
@@ -37,6 +38,11 @@ export class InventoryKeeper {
 
   vm(uuid: string): VmReport | undefined {
     return this.#vms.find((vm) => vm.uuid === uuid);
+  }
+
+  /** Looks again, unless the event cannot have changed what is reported: each cycle ends a backup of each disk. */
+  happened(event: DomainEvent): void {
+    if (event.kind !== 'block-job' || event.job !== 'backup') this.refresh();
   }
 
   /** Something has changed. */

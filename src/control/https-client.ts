@@ -3,11 +3,12 @@
  * compared: a manager keeps its identity when its address changes.
  */
 import { createHash, X509Certificate } from 'node:crypto';
-import { request as httpsRequest } from 'node:https';
+import { type Agent, request as httpsRequest } from 'node:https';
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { Failure, isFailureCode } from '#/lib/failure.ts';
 import { secureContextOf } from '#/lib/secure-context.ts';
 import { certificateIdentity, verifiedIdentity } from '#/lib/peer-identity.ts';
+import { keptConnections } from './kept-connections.ts';
 
 export type ManagerAddress = { host: string; port: number };
 export type Credentials = { certificatePem: string; privateKeyPem: string };
@@ -31,7 +32,8 @@ const REPLY_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
  * One request. Resolves with the reply's JSON, undefined when the reply has no content. Throws what the manager
- * answered, or unreachable, timeout, certificate_invalid, protocol_corrupt.
+ * answered, or unreachable, timeout, certificate_invalid, protocol_corrupt. With credentials it may go out twice,
+ * when a kept connection has ended meanwhile: all that programs ask of managers may be asked again.
  */
 export async function call(target: Target, options: CallOptions): Promise<unknown> {
   const where = `${target.address.host}:${target.address.port}`;
@@ -51,15 +53,32 @@ export async function call(target: Target, options: CallOptions): Promise<unknow
   }
 }
 
-function exchange(target: Target, options: CallOptions, signal: AbortSignal): Promise<unknown> {
+async function exchange(target: Target, options: CallOptions, signal: AbortSignal): Promise<unknown> {
   const body = options.body === undefined ? undefined : Buffer.from(JSON.stringify(options.body));
+  for (;;) {
+    try {
+      return await exchangeOnce(target, { ...options, body }, signal);
+    } catch (error) {
+      // A kept connection ends when the manager does, or tires of it. Another one, or a new one, will do.
+      if (!(error instanceof StaleConnection)) throw error;
+    }
+  }
+}
+
+/** The manager hung up a connection that had served before, instead of answering on it. */
+class StaleConnection extends Error {}
+
+type Encoded = Omit<CallOptions, 'body'> & { body: Buffer | undefined };
+
+function exchangeOnce(target: Target, options: Encoded, signal: AbortSignal): Promise<unknown> {
+  const { body } = options;
   return new Promise((resolve, reject) => {
     const request = httpsRequest(
       {
         ...target.address,
         method: options.method,
         path: options.path,
-        agent: false,
+        agent: agentOf(target),
         ...contextOf(target),
         servername: '',
         checkServerIdentity: (_host, certificate) => checkManager(certificate.raw, target),
@@ -85,9 +104,23 @@ function exchange(target: Target, options: CallOptions, signal: AbortSignal): Pr
         });
       },
     );
-    request.on('error', reject);
+    request.on('error', (error) => {
+      const isStale = request.reusedSocket && isHangUp(error) && !signal.aborted;
+      reject(isStale ? new StaleConnection('the connection has ended', { cause: error }) : error);
+    });
     request.end(body);
   });
+}
+
+function isHangUp(error: Error): boolean {
+  return 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+}
+
+/** Who has no certificate calls once in a lifetime. */
+function agentOf({ address, siteId, caPem, credentials }: Target): Agent | false {
+  if (credentials === undefined) return false;
+  const { certificatePem } = credentials;
+  return keptConnections(`${siteId} at ${address.host}:${address.port}\n${caPem}\n${certificatePem}`);
 }
 
 function contextOf({ caPem, credentials }: Target): { secureContext: SecureContext } {
