@@ -6,12 +6,17 @@
  */
 import { type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { Failure } from '#/lib/failure.ts';
+import { useReceiveBuffers } from './tls-receive-buffer.ts';
 import type { PeerIdentity, Transport } from './transport.ts';
 
 export const ALPN = 'antipode/1';
 /** Two segments: the next is written while one is encrypted and sent. */
 export const SEND_BUFFER_BYTES: number = 1024 * 1024;
 const RECEIVE_BYTES_MAX = 1024 * 1024;
+/** The longest TLS record: RFC 8446, section 5.1. */
+const RECORD_BYTES_MAX = 16 * 1024;
+/** Records may be of one byte each, and each holds a buffer. */
+const RECEIVE_PIECES_MAX: number = RECEIVE_BYTES_MAX / RECORD_BYTES_MAX;
 const KEEPALIVE_AFTER_MS = 10_000;
 /** What was sent before an end still has this long to leave. */
 const CLOSE_WITHIN_MS = 1_000;
@@ -36,6 +41,10 @@ export class SocketTransport implements Transport {
   readonly peer: PeerIdentity;
   readonly #socket: TLSSocket;
   readonly #pieces: Uint8Array[] = [];
+  /** Buffers for records, used again. */
+  readonly #free: Uint8Array[] = [];
+  /** The piece that was handed out last: the receiver may look at it until it asks for the next. */
+  #lent: Uint8Array | undefined;
   #first = 0;
   #waitingBytes = 0;
   #isEnded = false;
@@ -47,7 +56,7 @@ export class SocketTransport implements Transport {
     this.#socket = socket;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_AFTER_MS);
-    socket.on('data', (piece: Uint8Array) => this.#received(piece));
+    this.#startReceiving();
     socket.on('end', () => this.#ended());
     socket.on('error', (error) => this.#lost(error));
     socket.on('close', () => this.#lost(undefined));
@@ -73,6 +82,7 @@ export class SocketTransport implements Transport {
   }
 
   async receive(): Promise<Uint8Array | undefined> {
+    this.#takeBack();
     for (;;) {
       if (this.#first < this.#pieces.length) return this.#take();
       if (this.#isEnded) return undefined;
@@ -96,23 +106,51 @@ export class SocketTransport implements Transport {
     this.#wake();
   }
 
-  #received(piece: Uint8Array): void {
+  #startReceiving(): void {
+    const socket = this.#socket;
+    for (let early = readNow(socket); early !== undefined; early = readNow(socket)) this.#received(early);
+    const isBuffered = useReceiveBuffers(socket, {
+      next: () => this.#free.pop() ?? new Uint8Array(RECORD_BYTES_MAX),
+      received: (count, buffer) => this.#received(buffer.subarray(0, count)),
+    });
+    if (!isBuffered) socket.on('data', (piece: Uint8Array) => this.#received(piece));
+    socket.resume();
+  }
+
+  /** False when the socket is to stop reading. */
+  #received(piece: Uint8Array): boolean {
     this.#pieces.push(piece);
     this.#waitingBytes += piece.length;
-    if (this.#waitingBytes > RECEIVE_BYTES_MAX && this.#error === undefined) this.#socket.pause();
+    const isFull = this.#waitingBytes > RECEIVE_BYTES_MAX || this.#waitingPieces > RECEIVE_PIECES_MAX;
+    const isToStop = isFull && this.#error === undefined;
+    if (isToStop) this.#socket.pause();
     this.#wakeReceiver?.();
     this.#wakeReceiver = undefined;
+    return !isToStop;
+  }
+
+  get #waitingPieces(): number {
+    return this.#pieces.length - this.#first;
+  }
+
+  #takeBack(): void {
+    const lent = this.#lent;
+    this.#lent = undefined;
+    if (lent?.buffer.byteLength !== RECORD_BYTES_MAX || this.#free.length >= RECEIVE_PIECES_MAX) return;
+    this.#free.push(new Uint8Array(lent.buffer));
   }
 
   #take(): Uint8Array {
     const piece = this.#pieces[this.#first]!;
     this.#first++;
-    if (this.#first === this.#pieces.length) {
-      this.#pieces.length = 0;
+    if (this.#first === this.#pieces.length || this.#first > RECEIVE_PIECES_MAX) {
+      this.#pieces.splice(0, this.#first);
       this.#first = 0;
     }
     this.#waitingBytes -= piece.length;
-    if (this.#waitingBytes * 2 < RECEIVE_BYTES_MAX && this.#socket.isPaused()) this.#socket.resume();
+    this.#lent = piece;
+    const isLow = this.#waitingBytes * 2 < RECEIVE_BYTES_MAX && this.#waitingPieces * 2 < RECEIVE_PIECES_MAX;
+    if (isLow && this.#socket.isPaused()) this.#socket.resume();
     return piece;
   }
 
@@ -134,4 +172,9 @@ export class SocketTransport implements Transport {
     this.#wakeReceiver?.();
     this.#wakeReceiver = undefined;
   }
+}
+
+function readNow(socket: TLSSocket): Uint8Array | undefined {
+  const early: unknown = socket.read();
+  return early instanceof Uint8Array ? early : undefined;
 }

@@ -16,8 +16,8 @@ export interface Transport extends AsyncDisposable {
    */
   send(parts: readonly Uint8Array[]): Promise<void>;
   /**
-   * Bytes as they arrive, in pieces of any length; undefined after an orderly end. One call at a time.
-   * Rejects with `unreachable`.
+   * Bytes as they arrive, in pieces of any length; undefined after an orderly end. One call at a time; a piece is the
+   * caller's until the next call. Rejects with `unreachable`.
    */
   receive(): Promise<Uint8Array | undefined>;
   /** Ends the stream: what was sent before still leaves, for a bounded time; a pending `receive` settles. */
