@@ -7,7 +7,7 @@ import { syncBlockCodec } from '#/replication/block-codec.ts';
 import { CycleGate } from '#/replication/cycle-gate.ts';
 import type { ReplicaLink } from '#/replication/link.ts';
 import { describeEvent, Replicator } from '#/replication/replicator.ts';
-import { openSession } from '#/wire/client-session.ts';
+import { SessionPool } from '#/wire/session-pool.ts';
 import type { Life } from './machine.ts';
 import type { Network } from './network.ts';
 import type { PointLedger } from './point-ledger.ts';
@@ -87,11 +87,15 @@ function source(parts: AgentParts, life: Life): SimSource {
 }
 
 function link({ network, vm, ledger, violations, orders, peer }: AgentParts, life: Life): ReplicaLink {
+  const pool = new SessionPool(life.clock);
   let last: SimTransport | undefined;
-  const open: ReplicaLink['open'] = async (disks, signal) => {
+  const connect = async (): Promise<SimTransport> => {
     last = await network.connect(life.fence, peer, SERVER);
+    return last;
+  };
+  const open: ReplicaLink['open'] = (disks, signal) => {
     const request = { replicaId: REPLICA_ID, vm: VM_IDENTITY, epoch: orders.epoch, disks };
-    return openSession(last, request, { clock: life.clock, signal });
+    return pool.open({ key: 'server', connect }, request, signal);
   };
   return watchedLink({ open }, { vm, ledger, violations, transport: () => last });
 }

@@ -20,6 +20,7 @@ import { systemClock as clock } from '#/lib/system-clock.ts';
 import { systemRandom } from '#/lib/system-random.ts';
 import type { DomainEvent } from '#/libvirt/events.ts';
 import { CycleGate } from '#/replication/cycle-gate.ts';
+import { SessionPool } from '#/wire/session-pool.ts';
 import { GROUPS_IN_FLIGHT } from '#/replication/limits.ts';
 import type { AgentConfig } from './agent-config.ts';
 import { AgentTasks } from './agent-tasks.ts';
@@ -64,6 +65,7 @@ class Agent {
   readonly #watch = new DomainWatch();
   readonly #libvirt: LibvirtConnection;
   readonly #inventory: InventoryKeeper;
+  readonly #pool = new SessionPool(clock);
   readonly #protections: Protections;
   readonly #tasks: AgentTasks;
   readonly #control: ControlClient<AgentOrders>;
@@ -99,6 +101,7 @@ class Agent {
       tpmDirectory,
       codec,
       gate: new CycleGate(CYCLES_AT_ONCE),
+      pool: this.#pool,
       identity: () => this.#identity(),
       events: this.#events,
       recordsDirectory: join(dataDirectory, 'records'),
@@ -122,6 +125,7 @@ class Agent {
     } finally {
       // Moments are let go of while libvirt is still connected.
       await Promise.allSettled([this.#tasks.stop(), this.#protections.stop()]);
+      await this.#pool[Symbol.asyncDispose]();
       upkeep.abort(new Failure('cancelled', 'the agent stops'));
       await Promise.allSettled([work]);
     }

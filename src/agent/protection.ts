@@ -9,6 +9,7 @@ import { NodeFileSystem } from '#/disk/node-file-system.ts';
 import type { BlockCodec } from '#/replication/block-codec.ts';
 import type { CycleGate } from '#/replication/cycle-gate.ts';
 import { Replicator, type ReplicatorEvent, type ReplicatorOrder } from '#/replication/replicator.ts';
+import type { SessionPool } from '#/wire/session-pool.ts';
 import { chooseDisks } from './disk-choice.ts';
 import { LibvirtSource } from './libvirt-source.ts';
 import type { LibvirtSourceOptions } from './moment-parts.ts';
@@ -18,6 +19,8 @@ export type ProtectionParts = Omit<LibvirtSourceOptions, 'replicaId' | 'vm'> & {
   codec: BlockCodec;
   gate: CycleGate;
   identity: () => LinkIdentity;
+  /** Of all protections: their sessions share connections. */
+  pool: SessionPool;
   events: EventBuffer;
   log: Log;
   /** Holds a directory for each replica's record. */
@@ -39,11 +42,11 @@ export class Protection {
   constructor(order: ProtectionOrder, parts: ProtectionParts) {
     this.#order = order;
     this.#parts = parts;
-    const { clock, codec, gate, identity } = parts;
+    const { clock, codec, gate, identity, pool } = parts;
     const vm = { uuid: order.vm_uuid, name: order.vm_name };
     this.#replicator = new Replicator({
       source: new LibvirtSource({ ...parts, replicaId: order.replica_id, vm }),
-      link: new ReplicaConnection({ order: () => this.#order, identity, clock }),
+      link: new ReplicaConnection({ order: () => this.#order, identity, pool }),
       codec,
       clock,
       random: systemRandom,

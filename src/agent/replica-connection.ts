@@ -1,10 +1,9 @@
-/** The `ReplicaLink` of one protection: TLS to the replication server of its orders, and a session over it. */
+/** The `ReplicaLink` of one protection: a session with the replication server of its orders, over TLS. */
 import type { ProtectionOrder } from '#/control/orders.ts';
-import type { Clock } from '#/lib/clock.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { ReplicaLink, ReplicaSession } from '#/replication/link.ts';
-import { openSession } from '#/wire/client-session.ts';
 import type { DiskSpec } from '#/wire/messages.ts';
+import type { SessionPool } from '#/wire/session-pool.ts';
 import { connect } from '#/wire/tls-client.ts';
 
 /** Who this program is and whom it trusts, as it stands when a session is opened. */
@@ -17,12 +16,12 @@ export type LinkIdentity = {
 export class ReplicaConnection implements ReplicaLink {
   readonly #order: () => ProtectionOrder;
   readonly #identity: () => LinkIdentity;
-  readonly #clock: Clock;
+  readonly #pool: SessionPool;
 
-  constructor(parts: { order: () => ProtectionOrder; identity: () => LinkIdentity; clock: Clock }) {
+  constructor(parts: { order: () => ProtectionOrder; identity: () => LinkIdentity; pool: SessionPool }) {
     this.#order = parts.order;
     this.#identity = parts.identity;
-    this.#clock = parts.clock;
+    this.#pool = parts.pool;
   }
 
   async open(disks: DiskSpec[], signal: AbortSignal): Promise<ReplicaSession> {
@@ -38,15 +37,13 @@ export class ReplicaConnection implements ReplicaLink {
         },
       );
     }
-    const transport = await connect({
-      host: server.host,
-      port: server.port,
-      peer: { siteId: server.site_id, role: 'replication-server', id: server.server_id },
-      authorityPem,
-      credentials,
-      signal,
-    });
+    const { host, port } = server;
+    const peer = { siteId: server.site_id, role: 'replication-server', id: server.server_id } as const;
+    const place = {
+      key: `${peer.siteId} ${peer.id} ${host}:${port}\n${authorityPem}\n${credentials.certificatePem}`,
+      connect: () => connect({ host, port, peer, authorityPem, credentials, signal }),
+    };
     const open = { replicaId, vm: { uuid, name }, epoch, disks };
-    return await openSession(transport, open, { clock: this.#clock, signal });
+    return await this.#pool.open(place, open, signal);
   }
 }

@@ -1,8 +1,8 @@
 /**
- * The running half of an agent's session: reads, watches for silence, gives each answer to who asked
+ * The running half of an agent's connection: reads, watches for silence, gives each answer to who asked
  * (docs/wire-protocol.md, section 5).
  *
- * Invariant: whatever goes wrong ends the session once, and all that waits rejects with the Failure that ended it.
+ * Invariant: whatever goes wrong ends the connection once, and all that waits rejects with the Failure that ended it.
  * Pure.
  */
 import assert from 'node:assert/strict';
@@ -39,6 +39,11 @@ export class ClientConnection {
     this.#watch = new SilenceWatch(options.clock, options.silence ?? SILENCE_DEFAULT);
     this.#channel = new MessageChannel(transport, 'client', () => this.#watch.heard());
     this.#reading = this.#read();
+  }
+
+  /** A session is open and nothing is under way. */
+  get isIdle(): boolean {
+    return this.#channel.state === 'idle' && !this.#over.signal.aborted;
   }
 
   get reason(): unknown {

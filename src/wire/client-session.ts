@@ -14,16 +14,33 @@ import type { Attachment, Begin, Commit, Message, Open, Opened, PointRef } from 
 import { DIGEST_BYTES, type EncodedSegment } from './segment.ts';
 import type { Transport } from './transport.ts';
 
+export type OpenRequest = Omit<Open, 'kind' | 'protocol'>;
+
 /**
  * Opens a session over `transport`, which belongs to it from now on, also when opening fails.
  * Throws what the server refuses with, and unreachable, timeout, protocol_corrupt, protocol_unsupported.
  */
-export async function openSession(
+export function openSession(
   transport: Transport,
-  open: Omit<Open, 'kind' | 'protocol'>,
+  open: OpenRequest,
   options: ClientSessionOptions,
 ): Promise<ClientSession> {
-  const connection = new ClientConnection(transport, options);
+  return openOver(new ClientConnection(transport, options), open, options);
+}
+
+export type OpenOptions = {
+  signal?: AbortSignal;
+  /** Takes over the connection when the session is disposed while nothing is under way, to open another one. */
+  rest?: (connection: ClientConnection) => void;
+};
+
+/** Opens a session over a connection that has none; it ends when opening fails. */
+export async function openOver(
+  connection: ClientConnection,
+  open: OpenRequest,
+  options: OpenOptions,
+): Promise<ClientSession> {
+  const wireBytesBefore = connection.wireBytes;
   try {
     const request: Open = { kind: 'open', protocol: PROTOCOL_MAX, ...open };
     const opened = await connection.request<'opened'>(request, options.signal);
@@ -33,7 +50,7 @@ export async function openSession(
         `open session: the server chose protocol ${opened.protocol}, here are ${PROTOCOL_MIN} to ${PROTOCOL_MAX}`,
       );
     }
-    return new ClientSession(connection, opened);
+    return new ClientSession(connection, { opened, wireBytesBefore, rest: options.rest });
   } catch (error) {
     await connection.end(error);
     throw connection.reason ?? error;
@@ -46,13 +63,27 @@ type Point = { ref: PointRef; nextIndex: number; window: CreditWindow };
 
 export class ClientSession implements AsyncDisposable {
   readonly opened: Opened;
-  readonly #connection: ClientConnection;
+  readonly #own: ClientConnection;
+  readonly #rest: OpenOptions['rest'];
+  readonly #wireBytesBefore: number;
   #point: Point | undefined;
+  #hasHandedOver = false;
 
   /** Use `openSession`. */
-  constructor(connection: ClientConnection, opened: Opened) {
-    this.opened = opened;
-    this.#connection = connection;
+  constructor(
+    connection: ClientConnection,
+    session: { opened: Opened; wireBytesBefore: number; rest: OpenOptions['rest'] },
+  ) {
+    this.opened = session.opened;
+    this.#own = connection;
+    this.#rest = session.rest;
+    this.#wireBytesBefore = session.wireBytesBefore;
+  }
+
+  /** While the session lasts: afterwards it may be another one's. */
+  get #connection(): ClientConnection {
+    assert(!this.#hasHandedOver, 'a session is used after its end');
+    return this.#own;
   }
 
   /** `count` nodes of a disk's digest tree, 16 bytes each; asked for in bounded pieces. */
@@ -133,7 +164,7 @@ export class ClientSession implements AsyncDisposable {
 
   /** Bytes put on the wire by this session so far, both directions, without TLS. */
   wireBytes(): number {
-    return this.#connection.wireBytes;
+    return this.#connection.wireBytes - this.#wireBytesBefore;
   }
 
   /** Aborts, with the Failure as its reason, when the session has ended for whatever cause. */
@@ -142,7 +173,13 @@ export class ClientSession implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#connection.end(undefined);
+    if (this.#hasHandedOver) return;
+    if (this.#rest === undefined || !this.#own.isIdle) {
+      await this.#own.end(undefined);
+      return;
+    }
+    this.#hasHandedOver = true;
+    this.#rest(this.#own);
   }
 
   #pointNow(): Point {

@@ -153,6 +153,8 @@ const CODECS: { [K in ControlKind]: Codec<K> } = {
     read: (f) => ({ stamp: f.hex('stamp', STAMP_BYTES) }),
   },
   aborted: { write: () => ({}), read: () => ({}) },
+  close: { write: () => ({}), read: () => ({}) },
+  closed: { write: () => ({}), read: () => ({}) },
   alive: { write: () => ({}), read: () => ({}) },
   failure: {
     write: (m) => ({ code: m.code, message: m.message, ...(m.hint !== undefined && { hint: m.hint }) }),

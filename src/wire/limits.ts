@@ -43,6 +43,19 @@ export const SILENCE_MAX_MS = 15_000;
 /** A client has this long from the handshake to its `open`. */
 export const OPEN_WITHIN_MS = 10_000;
 
+/**
+ * A connection is closed rather than used for another session after this: who is on its other end was proven when it
+ * was made. The server holds to it, the client a little earlier, so that nobody is turned away.
+ */
+export const CONNECTION_AGE_MAX_MS = 600_000;
+export const CONNECTION_REUSE_MS = 540_000;
+/** A connection without a session is kept for the next one this long: a handshake now and then costs nothing. */
+export const REST_MAX_MS = 15_000;
+/** As many as an agent has cycles at once, and room. */
+export const RESTS_MAX = 16;
+/** An answer to `open` that is later than this is not waited for: the link may have broken while nobody spoke. */
+export const REOPEN_WITHIN_MS = 2_000;
+
 /** Connecting and the handshake together. */
 export const CONNECT_WITHIN_MS = 10_000;
 /** A peer that has not proven who it is may keep us waiting this long, and be this many at once. */

@@ -44,6 +44,8 @@ const KIND_NUMBERS: { [K in MessageKind]: number } = {
   aborted: 16,
   alive: 17,
   failure: 18,
+  close: 19,
+  closed: 20,
 };
 const KINDS = new Map(Object.entries(KIND_NUMBERS).map(([kind, number]) => [number, kind as MessageKind]));
 

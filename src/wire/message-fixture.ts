@@ -48,6 +48,8 @@ export const MESSAGES: Message[] = [
   { kind: 'acknowledged', ...POINT },
   { kind: 'abort', stamp: STAMP },
   { kind: 'aborted' },
+  { kind: 'close' },
+  { kind: 'closed' },
   { kind: 'alive' },
   { kind: 'failure', code: 'storage_full', message: 'write segment' },
   { kind: 'failure', code: 'storage_full', message: 'write segment', hint: 'Make room.' },

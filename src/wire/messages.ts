@@ -1,8 +1,8 @@
 /**
  * What an agent and a replication server say to each other about one replica (docs/wire-protocol.md).
  *
- * One TLS connection carries one session about one replica of one VM. The agent asks, the server answers; only
- * `segment` has no answer of its own but `credit`. Control messages are JSON with snake_case keys, checked field by
+ * A session is about one replica of one VM; a TLS connection carries one after another. The agent asks, the
+ * server answers; only `segment` has no answer of its own but `credit`. Control messages are JSON with snake_case keys, checked field by
  * field; segments, digests and attachments are binary.
  */
 
@@ -99,9 +99,12 @@ export type Acknowledged = { kind: 'acknowledged'; sequence: number; stamp: stri
 
 export type Abort = { kind: 'abort'; stamp: string };
 export type Aborted = { kind: 'aborted' };
+/** Ends the session, not the connection: the server gives the replica back, and another session may be opened. */
+export type Close = { kind: 'close' };
+export type Closed = { kind: 'closed' };
 /** Either end says so when it has said nothing else for a while; silence means that the other end is gone. */
 export type Alive = { kind: 'alive' };
-/** The session ends after this, whoever sends it. `code` is a FailureCode. */
+/** The connection ends after this, whoever sends it. `code` is a FailureCode. */
 export type FailureMessage = { kind: 'failure'; code: string; message: string; hint?: string };
 
 export type Message =
@@ -121,5 +124,7 @@ export type Message =
   | Acknowledged
   | Abort
   | Aborted
+  | Close
+  | Closed
   | Alive
   | FailureMessage;

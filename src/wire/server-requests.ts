@@ -15,6 +15,7 @@ import type {
   AttachmentPiece,
   AttachmentsOffer,
   Begin,
+  Close,
   Commit,
   DigestsGet,
   DiskSpec,
@@ -34,7 +35,8 @@ export type ClientRequest =
   | AttachmentsOffer
   | AttachmentPiece
   | Commit
-  | Abort;
+  | Abort
+  | Close;
 
 type Receiving = { point: PointPort; stamp: string; disks: number; nextIndex: number };
 type Assembly = { sha256: string; buffer: Uint8Array; taken: number };
@@ -84,6 +86,9 @@ export class ServerRequests {
         return await this.#commit(message);
       case 'abort':
         return await this.#abort(message.stamp);
+      case 'close':
+        await this.letGo();
+        return { kind: 'closed' };
     }
   }
 

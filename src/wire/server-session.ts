@@ -1,6 +1,6 @@
 /**
- * The replication server's end of a session (docs/wire-protocol.md, section 5): drives a replica by what the agent
- * sends.
+ * The replication server's end of a connection (docs/wire-protocol.md, section 5): drives a replica by what the agent
+ * sends, one session after another.
  *
  * Reading and working are two loops joined by a queue that the window bounds, so that segments arrive while others
  * are written. Invariant: a point's writer is committed, aborted or suspended before the replica is given back. Pure.
@@ -10,7 +10,7 @@ import type { Clock } from '#/lib/clock.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
 import { BoundedQueue } from '#/lib/queue.ts';
 import { toFailureMessage, fromFailureMessage } from './failure-message.ts';
-import { OPEN_WITHIN_MS, WINDOW_DEFAULT } from './limits.ts';
+import { CONNECTION_AGE_MAX_MS, OPEN_WITHIN_MS, WINDOW_DEFAULT } from './limits.ts';
 import { MessageChannel } from './message-channel.ts';
 import type { Message } from './messages.ts';
 import { CreditMeter, type Window } from './credit.ts';
@@ -38,7 +38,7 @@ export type SessionEnd = {
 const LINGER_MS = 2_000;
 
 /**
- * Serves one session over `transport`, which belongs to it from now on. Resolves when the session is over and its
+ * Serves sessions over `transport`, which belongs to it from now on. Resolves when the last one is over and its
  * replica given back; rejects only with what is no Failure, which is a bug.
  */
 export async function serveSession(
@@ -59,6 +59,7 @@ class ServerSession {
   readonly #inbox: BoundedQueue<ClientRequest>;
   readonly #over = new AbortController();
   readonly #requests: ServerRequests;
+  readonly #sinceMs: number;
   #meter: CreditMeter;
   #reason: { error: unknown } | undefined;
   #lastWords: Promise<void> | undefined;
@@ -66,6 +67,7 @@ class ServerSession {
   constructor(transport: Transport, host: SessionHost, options: ServerSessionOptions) {
     this.#transport = transport;
     this.#options = options;
+    this.#sinceMs = options.clock.monotonicMs();
     this.#window = options.window ?? WINDOW_DEFAULT;
     this.#meter = new CreditMeter(this.#window);
     this.#watch = new SilenceWatch(options.clock, options.silence ?? SILENCE_DEFAULT);
@@ -148,6 +150,7 @@ class ServerSession {
       for (;;) {
         const message = await this.#inbox.take();
         if (message === undefined) return;
+        if (message.kind === 'open') this.#checkAge();
         const reply = await this.#requests.handle(message);
         if (reply?.kind === 'begun') this.#meter = new CreditMeter(this.#window);
         const due = message.kind === 'segment' ? this.#meter.drained(message.segment.length) : reply;
@@ -156,6 +159,13 @@ class ServerSession {
     } catch (error) {
       this.#end(error);
     }
+  }
+
+  /** A certificate is looked at when a connection is made, and may have ended since. */
+  #checkAge(): void {
+    const ageMs = this.#options.clock.monotonicMs() - this.#sinceMs;
+    if (ageMs <= CONNECTION_AGE_MAX_MS) return;
+    throw new Failure('unreachable', 'open session: this connection is too old, make another one');
   }
 
   /** Says something, unless the session has ended: then the peer is told so, or is gone. */

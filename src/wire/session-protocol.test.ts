@@ -41,6 +41,7 @@ const PATHS: { state: SessionState; says: Message[] }[] = [
       { kind: 'begin', ...BEGIN },
     ],
   },
+  { state: 'closed', says: [{ kind: 'open', protocol: 1, ...OPEN }, { kind: 'close' }] },
 ];
 
 test('in every state, whatever a client may not say ends the session with a named failure', async () => {

@@ -18,6 +18,8 @@ export type SessionState =
   | 'attaching'
   | 'committing'
   | 'aborting'
+  | 'closing'
+  | 'closed'
   | 'ended';
 
 type Row = {
@@ -29,7 +31,7 @@ type Row = {
 export const SESSION_TABLE: { readonly [S in SessionState]: Row } = {
   new: { client: { open: 'opening' } },
   opening: { server: { opened: 'idle' } },
-  idle: { client: { digests_get: 'fetching', begin: 'beginning' } },
+  idle: { client: { digests_get: 'fetching', begin: 'beginning', close: 'closing' } },
   fetching: { server: { digests: 'idle' } },
   beginning: { server: { begun: 'point' } },
   point: {
@@ -46,6 +48,8 @@ export const SESSION_TABLE: { readonly [S in SessionState]: Row } = {
   attaching: { server: { attachment_taken: 'point', credit: 'attaching' } },
   committing: { server: { acknowledged: 'idle', credit: 'committing' } },
   aborting: { server: { aborted: 'idle', credit: 'aborting' } },
+  closing: { server: { closed: 'closed' } },
+  closed: { client: { open: 'opening' } },
   ended: {},
 };
 
