@@ -1,9 +1,9 @@
 /**
  * What an agent and a replication server say to each other about one replica (docs/wire-protocol.md).
  *
- * A session is about one replica of one VM; a TLS connection carries one after another. The agent asks, the
- * server answers; only `segment` has no answer of its own but `credit`. Control messages are JSON with snake_case keys, checked field by
- * field; segments, digests and attachments are binary.
+ * A session is about one replica of one VM; a TLS connection carries one after another. The agent asks, the server
+ * answers; only `segment` has no answer of its own but `credit`. Control messages are JSON with snake_case keys,
+ * checked field by field; segments, digests and attachments are binary.
  */
 
 /** A recovery point by its place in the replica's log and by a random stamp that no other history can share. */
