@@ -43,13 +43,16 @@ class Agent {
       log,
       dataDirectory: directory,
       tpmDirectory: `${daemon.directory}/../lib/swtpm`,
-      changed: () => {
-        this.#changed.resolve();
-        this.#changed = Promise.withResolvers();
-      },
+      changed: () => this.#wake(),
+      ended: () => this.#wake(),
       broken: (error) => assert.fail(String(error)),
     });
     this.#running = this.tasks.run(this.#stop.signal);
+  }
+
+  #wake(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 
   report(id: string): TaskReport | undefined {

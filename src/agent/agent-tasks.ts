@@ -38,6 +38,8 @@ export type AgentTaskParts = {
   dataDirectory: string;
   tpmDirectory: string;
   changed: () => void;
+  /** A task has ended, and the manager waits for that. */
+  ended: () => void;
   /** Takes what only a bug can cause. */
   broken: (error: unknown) => void;
 };
@@ -139,7 +141,7 @@ export class AgentTasks {
     if (!isWanted) await this.#forgetReports();
     // Withdrawn, and ordered again before it had ended.
     else if (report === undefined && !this.#isStopping) this.#start(entry.task);
-    this.#parts.changed();
+    this.#parts.ended();
   }
 
   /** How the task ended; undefined when it was told to end. */

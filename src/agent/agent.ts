@@ -110,7 +110,17 @@ class Agent {
       broken,
     });
     const libvirt = this.#libvirt;
-    this.#tasks = new AgentTasks({ libvirt, clock, log, dataDirectory, tpmDirectory, changed, broken });
+    const ended = (): void => this.#control.changedAndAwaited();
+    this.#tasks = new AgentTasks({
+      libvirt,
+      clock,
+      log,
+      dataDirectory,
+      tpmDirectory,
+      changed,
+      ended,
+      broken,
+    });
     this.#control = this.#createControl();
   }
 

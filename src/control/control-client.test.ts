@@ -155,6 +155,40 @@ test('reports follow a change at most once a second, and come without one as a s
   await running;
 });
 
+test('what somebody waits for is reported at once, and never more than half of the time goes into reports', async () => {
+  await using own = await world({
+    report: async (signal) => {
+      own.counts.reports++;
+      await own.clock.sleep(40, signal);
+    },
+  });
+  const running = own.control.run(own.stop.signal);
+  const pass = async (ms: number): Promise<number> => {
+    const before = own.counts.reports;
+    for (let at = 0; at < ms; at += 10) {
+      own.clock.advance(10);
+      await turns();
+    }
+    return own.counts.reports - before;
+  };
+  await pass(200);
+  own.control.changed();
+  assert.equal(await pass(300), 0, 'a change soon after a report is gathered');
+  own.control.changedAndAwaited();
+  assert.equal(await pass(10), 1, 'one that is waited for is not');
+  own.control.changedAndAwaited();
+  assert.equal(await pass(60), 0, 'a report is not begun before the last one has ended, and a pause');
+  assert.equal(await pass(40), 1);
+  let busy = 0;
+  for (let i = 0; i < 100; i++) {
+    own.control.changedAndAwaited();
+    busy += await pass(10);
+  }
+  assert(busy >= 8 && busy <= 13, `${busy} reports of 40 ms in a second`);
+  own.stop.abort();
+  await running;
+});
+
 test('a certificate is renewed when a third of its life is left, and the new one is kept', async () => {
   const renewed: Membership[] = [];
   const nowMs = new ManualClock().now();

@@ -21,6 +21,8 @@ const RETRY = { firstMs: 500, maxMs: 10_000 };
 const REPORT_EVERY_MS = 5_000;
 /** Changes are gathered for this long. */
 const REPORT_GATHER_MS = 1_000;
+/** What somebody waits for goes out this soon after the last report, or as long after it as that one took. */
+const REPORT_PAUSE_MS = 10;
 const RENEWAL_CHECK_MS = 60_000;
 
 export type ControlOptions<Orders extends { revision: number }> = {
@@ -42,6 +44,7 @@ export class ControlClient<Orders extends { revision: number }> {
   readonly #options: ControlOptions<Orders>;
   #revision: number | undefined;
   #isChanged = false;
+  #isAwaited = false;
   #wakeReporter: (() => void) | undefined;
 
   constructor(options: ControlOptions<Orders>) {
@@ -77,6 +80,12 @@ export class ControlClient<Orders extends { revision: number }> {
     this.#wakeReporter?.();
   }
 
+  /** Something that others wait for is worth a report now, such as the end of a task: the next step begins on it. */
+  changedAndAwaited(): void {
+    this.#isAwaited = true;
+    this.changed();
+  }
+
   get #ordersPath(): string {
     return join(this.#options.dataDirectory, 'orders.json');
   }
@@ -94,11 +103,16 @@ export class ControlClient<Orders extends { revision: number }> {
   }
 
   async #reportForEver(signal: AbortSignal): Promise<never> {
+    const { clock } = this.#options;
     return await this.#repeat('report', signal, async () => {
       this.#isChanged = false;
+      this.#isAwaited = false;
+      const startedMs = clock.monotonicMs();
       await this.#options.report(signal);
-      await this.#options.clock.sleep(REPORT_GATHER_MS, signal);
-      if (!this.#isChanged) await this.#changeOrTime(signal);
+      const pauseMs = Math.max(REPORT_PAUSE_MS, clock.monotonicMs() - startedMs);
+      await clock.sleep(Math.min(pauseMs, REPORT_GATHER_MS), signal);
+      if (!this.#isAwaited) await this.#wait(REPORT_GATHER_MS - pauseMs, () => this.#isAwaited, signal);
+      if (!this.#isChanged) await this.#wait(REPORT_EVERY_MS, () => this.#isChanged, signal);
     });
   }
 
@@ -136,10 +150,16 @@ export class ControlClient<Orders extends { revision: number }> {
     }
   }
 
-  async #changeOrTime(signal: AbortSignal): Promise<void> {
+  /** Until a change makes `isEnough` true, or the time is over. */
+  async #wait(ms: number, isEnough: () => boolean, signal: AbortSignal): Promise<void> {
+    if (ms <= 0) return;
     const woken = new AbortController();
-    const change = new Promise<void>((resolve) => (this.#wakeReporter = resolve));
-    const sleep = this.#options.clock.sleep(REPORT_EVERY_MS, AbortSignal.any([signal, woken.signal]));
+    const change = new Promise<void>((resolve) => {
+      this.#wakeReporter = () => {
+        if (isEnough()) resolve();
+      };
+    });
+    const sleep = this.#options.clock.sleep(ms, AbortSignal.any([signal, woken.signal]));
     try {
       await Promise.race([change, sleep.catch(() => {})]);
     } finally {

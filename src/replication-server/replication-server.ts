@@ -98,7 +98,8 @@ class Server {
       sessions: new SessionRegistry(clock),
       committed: (replicaId, point) => this.#committed(replicaId, point),
     });
-    this.#tasks = new TaskRunner({ store, views, host: this.#host, clock, log, changed });
+    const ended = (): void => this.#control.changedAndAwaited();
+    this.#tasks = new TaskRunner({ store, views, host: this.#host, clock, log, changed, ended });
     this.#control = this.#createControl();
   }
 

@@ -24,6 +24,8 @@ export type TaskParts = {
   clock: Clock;
   log: Log;
   changed: () => void;
+  /** A task has ended, and its manager waits for that. */
+  ended: () => void;
 };
 
 export class TaskRunner {
@@ -53,7 +55,7 @@ export class TaskRunner {
   }
 
   async #carryOut(task: ServerTask): Promise<void> {
-    const { clock, log, changed } = this.#parts;
+    const { clock, log, changed, ended } = this.#parts;
     const step = { name: task.kind, started_ms: clock.now(), ended_ms: null, note: null };
     const base: TaskReport = {
       id: task.id,
@@ -78,7 +80,7 @@ export class TaskRunner {
       this.#reports.set(task.id, { ...base, state: 'failed', steps, failure: failureReport(failure) });
       log.error('task.failed', { ...fields, ...failureFields(error) });
     }
-    changed();
+    ended();
   }
 
   async #do(task: ServerTask): Promise<Record<string, unknown> | null> {
