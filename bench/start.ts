@@ -14,7 +14,8 @@ const GIB = 1024 ** 3;
 const SMALL_BYTES = 8 * 1024 * 1024;
 const DISKS = { small: GIB, large: 100 * GIB };
 const RPO_MS = 3_600_000;
-const ENTRY = join(import.meta.dirname, '..', 'src', 'cli', 'main.ts');
+/** What a person types. */
+const ANTIPODE = join(import.meta.dirname, '..', 'antipode');
 
 export const start: Benchmark = {
   about: "from `recover` to the guest's first instruction, 1 GiB against 100 GiB",
@@ -41,7 +42,7 @@ export const start: Benchmark = {
 async function recoverOnce(lab: TwoSites, vm: string): Promise<number> {
   const manager = `unix:${lab.east.managerSocket}`;
   const startedMs = systemClock.now();
-  await run([process.execPath, ENTRY, 'recover', vm, '--test', '--no-wait', '--manager', manager, '--json']);
+  await run([ANTIPODE, 'recover', vm, '--test', '--no-wait', '--manager', manager, '--json']);
   const view = await eventually(`the first instruction of ${vm}`, async () => {
     const { items } = await lab.api<{ items: RecoveryView[] }>(lab.east, 'GET', '/recoveries');
     const found = items.find((each) => each.vm_name === vm && each.state === 'ready');

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { ProtectionView } from '#/api/protections.ts';
 import { doneTask, failedTask, twoSites, VIEW } from '#/manager/site-fixture.ts';
-import { createProgram } from './program.ts';
+import { createProgram, GROUPS } from './program.ts';
 
 const MAIN = new URL('main.ts', import.meta.url).pathname;
 
@@ -40,8 +40,19 @@ async function antipode(args: readonly string[], environment: Record<string, str
   });
 }
 
-test('every command teaches by an example', () => {
-  const { commands } = createProgram();
+test('a named command is there without the others, and what is none finds all of them', async () => {
+  const named = async (name?: string): Promise<string[]> =>
+    (await createProgram(name)).commands.map((command) => command.name());
+  for (const { names } of GROUPS) {
+    for (const name of names) assert.deepEqual(await named(name), names);
+  }
+  const all = GROUPS.flatMap(({ names }) => names);
+  assert.deepEqual(await named(), all);
+  assert.deepEqual(await named('statsu'), all);
+});
+
+test('every command teaches by an example', async () => {
+  const { commands } = await createProgram();
   assert(commands.length >= 18);
   const all = commands.flatMap((one) => (one.commands.length > 0 ? one.commands : [one]));
   for (const command of all) {

@@ -1,7 +1,13 @@
 /** One request to a manager: over its Unix socket, or over HTTPS with a bearer token. */
-import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Failure, isFailureCode } from '#/lib/failure.ts';
+
+/**
+ * Both taken when they are used, and not imported: an import reads everything that node:http exports, and so loads a
+ * library for WebSocket that takes longer than a whole request does.
+ */
+const httpRequest = () => process.getBuiltinModule('node:http').request;
+const httpsRequest = () => process.getBuiltinModule('node:https').request;
 
 export type Target =
   | { kind: 'unix'; socketPath: string }
@@ -57,8 +63,8 @@ function start(target: Target, call: Call, body: Buffer | undefined): ClientRequ
     agent: false as const,
     ...(call.signal === undefined ? {} : { signal: call.signal }),
   };
-  if (target.kind === 'unix') return httpRequest({ ...options, socketPath: target.socketPath, headers });
-  return httpsRequest({
+  if (target.kind === 'unix') return httpRequest()({ ...options, socketPath: target.socketPath, headers });
+  return httpsRequest()({
     ...options,
     host: target.url.hostname.replace(/^\[(.*)\]$/, '$1'),
     port: target.url.port === '' ? 443 : Number(target.url.port),

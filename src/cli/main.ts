@@ -13,7 +13,8 @@ const EXIT_PIPE = 141;
 async function main(argv: readonly string[]): Promise<number> {
   const isJson = argv.includes('--json');
   try {
-    await createProgram().parseAsync(argv, { from: 'user' });
+    const program = await createProgram(argv[0]);
+    await program.parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;

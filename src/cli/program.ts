@@ -1,19 +1,52 @@
-/** All commands of the command line, put together. */
+/**
+ * The commands of the command line, put together.
+ *
+ * Only the module that has the named command is loaded: a recovery starts when its command does, and loading all of
+ * them takes as long as a replication server takes to open a recovery point. Help and wrong words load all.
+ */
 import { Command } from 'commander';
-import { registerAdminCommands } from './admin-commands.ts';
-import { registerEventCommands } from './event-commands.ts';
-import { registerInventoryCommands } from './inventory-commands.ts';
-import { registerProtectCommands } from './protect-commands.ts';
-import { registerRecoverCommands } from './recover-commands.ts';
-import { registerReplicaCommands } from './replica-commands.ts';
-import { registerStatusCommand } from './status-command.ts';
 
 const ABOUT = `Site recovery for KVM: every protected VM keeps a second self at another site.
 
 Commands talk to the manager of this machine, to the one that --manager names, or, on a machine with a lab, to the one
 of --site. Exit codes: 0 done, 2 wrong usage, 3 something failed that may work later, 4 refused, 5 not allowed.`;
 
-export function createProgram(): Command {
+type Group = { names: readonly string[]; load: () => Promise<(program: Command) => void> };
+
+/** Which module has which commands, in the order of the help. */
+export const GROUPS: readonly Group[] = [
+  {
+    names: ['status'],
+    load: async () => (await import('./status-command.ts')).registerStatusCommand,
+  },
+  {
+    names: ['protect', 'unprotect', 'points'],
+    load: async () => (await import('./protect-commands.ts')).registerProtectCommands,
+  },
+  {
+    names: ['recover', 'cleanup', 'recoveries'],
+    load: async () => (await import('./recover-commands.ts')).registerRecoverCommands,
+  },
+  {
+    names: ['vms', 'hosts', 'replication-servers', 'sites'],
+    load: async () => (await import('./inventory-commands.ts')).registerInventoryCommands,
+  },
+  {
+    names: ['events', 'audit'],
+    load: async () => (await import('./event-commands.ts')).registerEventCommands,
+  },
+  {
+    names: ['replica'],
+    load: async () => (await import('./replica-commands.ts')).registerReplicaCommands,
+  },
+  {
+    names: ['join-token', 'pair-token', 'pair', 'token', 'tokens'],
+    load: async () => (await import('./admin-commands.ts')).registerAdminCommands,
+  },
+];
+
+/** With the group of the command `named`; with all of them when none has it, so that help and suggestions know all. */
+export async function createProgram(named?: string): Promise<Command> {
   const program = new Command('antipode')
     .description(ABOUT)
     .showSuggestionAfterError(true)
@@ -21,12 +54,10 @@ export function createProgram(): Command {
     // What is wrong is told by main.ts, like every other failure; with a suggestion where there is one.
     .configureOutput({ outputError: () => undefined })
     .exitOverride();
-  registerStatusCommand(program);
-  registerProtectCommands(program);
-  registerRecoverCommands(program);
-  registerInventoryCommands(program);
-  registerEventCommands(program);
-  registerReplicaCommands(program);
-  registerAdminCommands(program);
+  const own = GROUPS.find(({ names }) => named !== undefined && names.includes(named));
+  for (const { load } of own === undefined ? GROUPS : [own]) {
+    const register = await load();
+    register(program);
+  }
   return program;
 }
