@@ -5,8 +5,8 @@ import { mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RecoverTask } from '#/control/orders.ts';
 import { Failure } from '#/lib/failure.ts';
+import { createOverlay } from './qcow2-overlay.ts';
 import type { RecoveryState } from './recovery-state.ts';
-import { runTool } from './run-tool.ts';
 import { unpackTpmState } from './tpm-state.ts';
 
 /** Where libvirt looks for what it does not take a path for. */
@@ -33,7 +33,7 @@ export async function readDefinition(task: RecoverTask): Promise<string> {
  * Makes one empty qcow2 for each disk, backed by the recovery point. Only before the VM's first start: what an
  * earlier try left is made anew.
  */
-export async function makeOverlays(task: RecoverTask, directory: string, signal: AbortSignal): Promise<void> {
+export async function makeOverlays(task: RecoverTask, directory: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o711 });
   await Promise.all(
     task.view.disks.map(async (disk) => {
@@ -47,20 +47,7 @@ export async function makeOverlays(task: RecoverTask, directory: string, signal:
           server: { type: 'unix', path: task.view.socket_path },
         },
       };
-      const size = String(disk.bytes);
-      const options = [
-        '-q',
-        '-u',
-        '-f',
-        'qcow2',
-        '-o',
-        'compat=1.1',
-        '-F',
-        'raw',
-        '-b',
-        `json:${JSON.stringify(backing)}`,
-      ];
-      await runTool('qemu-img', ['create', ...options, path, size], signal);
+      await createOverlay(path, disk.bytes, { name: `json:${JSON.stringify(backing)}`, format: 'raw' });
     }),
   );
 }

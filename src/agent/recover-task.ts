@@ -64,7 +64,7 @@ export async function runRecover(
     Promise.all([prepare(task, context), states.read(task.id)]),
   );
   let state = kept ?? newState(task, adapted);
-  const domain = await ensureDefined({ task, context, adapted, state, step }, signal);
+  const domain = await ensureDefined({ task, context, adapted, state, step });
   if (!state.started) {
     state = { ...state, started: true };
     await states.write(state);
@@ -89,16 +89,13 @@ export async function runRecover(
 }
 
 /** The VM as this task defined it, with all that it needs made before. */
-async function ensureDefined(
-  parts: {
-    task: RecoverTask;
-    context: RecoverContext;
-    adapted: Adapted;
-    state: RecoveryState;
-    step: <T>(name: string, work: (note: Note) => Promise<T>) => Promise<T>;
-  },
-  signal: AbortSignal,
-): Promise<Domain> {
+async function ensureDefined(parts: {
+  task: RecoverTask;
+  context: RecoverContext;
+  adapted: Adapted;
+  state: RecoveryState;
+  step: <T>(name: string, work: (note: Note) => Promise<T>) => Promise<T>;
+}): Promise<Domain> {
   const { task, context, adapted, state, step } = parts;
   const { libvirt } = context;
   const existing = await ownDomain(libvirt, task, adapted.uuid);
@@ -113,7 +110,7 @@ async function ensureDefined(
       : step('make the test network', () => ensureTestNetwork(libvirt, task.id));
   const files = isNew
     ? [
-        step('make overlays', () => makeOverlays(task, state.directory, signal)),
+        step('make overlays', () => makeOverlays(task, state.directory)),
         step('restore firmware state', () => restoreFirmware(task, state, context.firmware)),
       ]
     : [];
