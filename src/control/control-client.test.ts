@@ -176,6 +176,11 @@ test('what somebody waits for is reported at once, and never more than half of t
   assert.equal(await pass(300), 0, 'a change soon after a report is gathered');
   own.control.changedAndAwaited();
   assert.equal(await pass(10), 1, 'one that is waited for is not');
+  await pass(3000);
+  own.control.changed();
+  assert.equal(await pass(20), 0, 'what begins after a quiet time may end at once');
+  own.control.changedAndAwaited();
+  assert.equal(await pass(10), 1, 'and then one report tells both');
   own.control.changedAndAwaited();
   assert.equal(await pass(60), 0, 'a report is not begun before the last one has ended, and a pause');
   assert.equal(await pass(40), 1);

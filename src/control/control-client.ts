@@ -23,6 +23,8 @@ const REPORT_EVERY_MS = 5_000;
 const REPORT_GATHER_MS = 1_000;
 /** What somebody waits for goes out this soon after the last report, or as long after it as that one took. */
 const REPORT_PAUSE_MS = 10;
+/** After a quiet time: short tasks end before the report of their beginning, which would then hold up that of the end. */
+const REPORT_SETTLE_MS = 50;
 const RENEWAL_CHECK_MS = 60_000;
 
 export type ControlOptions<Orders extends { revision: number }> = {
@@ -111,8 +113,10 @@ export class ControlClient<Orders extends { revision: number }> {
       await this.#options.report(signal);
       const pauseMs = Math.max(REPORT_PAUSE_MS, clock.monotonicMs() - startedMs);
       await clock.sleep(Math.min(pauseMs, REPORT_GATHER_MS), signal);
-      if (!this.#isAwaited) await this.#wait(REPORT_GATHER_MS - pauseMs, () => this.#isAwaited, signal);
-      if (!this.#isChanged) await this.#wait(REPORT_EVERY_MS, () => this.#isChanged, signal);
+      await this.#wait(REPORT_GATHER_MS - pauseMs, () => this.#isAwaited, signal);
+      if (this.#isChanged) return;
+      await this.#wait(REPORT_EVERY_MS, () => this.#isChanged, signal);
+      await this.#wait(REPORT_SETTLE_MS, () => this.#isAwaited, signal);
     });
   }
 
@@ -150,9 +154,9 @@ export class ControlClient<Orders extends { revision: number }> {
     }
   }
 
-  /** Until a change makes `isEnough` true, or the time is over. */
+  /** Until `isEnough`, which a change may make true, or until the time is over. */
   async #wait(ms: number, isEnough: () => boolean, signal: AbortSignal): Promise<void> {
-    if (ms <= 0) return;
+    if (ms <= 0 || isEnough()) return;
     const woken = new AbortController();
     const change = new Promise<void>((resolve) => {
       this.#wakeReporter = () => {
