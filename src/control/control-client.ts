@@ -23,7 +23,7 @@ const REPORT_EVERY_MS = 5_000;
 const REPORT_GATHER_MS = 1_000;
 /** What somebody waits for goes out this soon after the last report, or as long after it as that one took. */
 const REPORT_PAUSE_MS = 10;
-/** After a quiet time: short tasks end before the report of their beginning, which would then hold up that of the end. */
+/** After a quiet time: the report of a short task's beginning would hold up that of its end, so one tells both. */
 const REPORT_SETTLE_MS = 50;
 const RENEWAL_CHECK_MS = 60_000;
 
