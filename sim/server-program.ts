@@ -127,6 +127,7 @@ function sessionHost(replica: Replica, ledger: PointLedger, sessions: SessionReg
 /** The replica as a session uses it; the ledger learns what was committed, acknowledged or not. */
 function noting(replica: Replica, ledger: PointLedger): ReplicaPort {
   return {
+    digestKey: replica.digestKey,
     head: () => replica.head(),
     epoch: () => replica.epoch(),
     state: () => replica.state(),

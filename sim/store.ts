@@ -1,4 +1,5 @@
 /** Opens the production replica store over the ports of a run, and makes it first where there is none. */
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import type { Clock } from '#/lib/clock.ts';
 import { hasCode } from '#/lib/failure.ts';
 import type { FileSystem } from '#/disk/file-system.ts';
@@ -26,6 +27,11 @@ export async function openStore(ports: { fileSystem: FileSystem; clock: Clock })
     return await openReplica(options);
   } catch (error) {
     if (!hasCode(error, 'not_found')) throw error;
-    return createReplica(options, { replicaId: REPLICA_ID, vm: VM_IDENTITY, siteId: 'west' });
+    return createReplica(options, {
+      replicaId: REPLICA_ID,
+      vm: VM_IDENTITY,
+      siteId: 'west',
+      digestKey: DIGEST_KEY,
+    });
   }
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import { encodeGroup, type GroupRequest } from '#/replication/block-codec.ts';
 import { GROUP_BLOCKS, GROUP_BYTES } from '#/replication/limits.ts';
 import { CodecWorkers } from './codec-workers.ts';
@@ -13,7 +14,15 @@ test('groups encoded on threads are those encoded here', async () => {
     if (disk > 0) bytes.fill(7);
     if (disk < 2) bytes.set(randomBytes(GROUP_BYTES / 2));
     const known = new Uint8Array(GROUP_BLOCKS * 16);
-    return { disk, first: 0, known, read: [{ first: 0, count: GROUP_BLOCKS }], bytes, zero: [] };
+    return {
+      digestKey: DIGEST_KEY,
+      disk,
+      first: 0,
+      known,
+      read: [{ first: 0, count: GROUP_BLOCKS }],
+      bytes,
+      zero: [],
+    };
   });
   const changes = await Promise.all(requests.map((request) => codec.encode(request)));
   for (const [index, request] of requests.entries()) {
@@ -34,6 +43,7 @@ test('memory is lent again once it is free, and not while somebody may look at i
   assert.notEqual(third.buffer, second.buffer);
   third.set(randomBytes(GROUP_BYTES));
   const request: GroupRequest = {
+    digestKey: DIGEST_KEY,
     disk: 0,
     first: 0,
     known: new Uint8Array(GROUP_BLOCKS * 16),

@@ -93,7 +93,9 @@ export class BareReplica {
         throw error;
       }
     };
-    return verifyReplica({ points, open, attachment: (sha256) => this.attachment(sha256) }, progress, signal);
+    const { digestKey } = this.identity;
+    const attachment = (sha256: string): Promise<Uint8Array> => this.attachment(sha256);
+    return verifyReplica({ points, digestKey, open, attachment }, progress, signal);
   }
 
   async #open(state: LogState, sequence: number): Promise<View> {
@@ -122,6 +124,7 @@ export class BareReplica {
   /** All files stay open: a delta file that is merged away meanwhile can still be read. */
   #place(): StorePlace {
     const pool = new HandlePool(this.#files, 'read', DELTAS_MAX * 2);
-    return { files: this.#files, directory: this.#directory, tag: replicaTag(this.identity.replicaId), pool };
+    const { replicaId, digestKey } = this.identity;
+    return { files: this.#files, directory: this.#directory, tag: replicaTag(replicaId), digestKey, pool };
   }
 }

@@ -5,9 +5,10 @@
  * a crash repeats it. Order: blocks, datasync, digests and nodes, datasync; then the caller writes the log record and
  * removes the file. Pure.
  */
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { blockCount, BLOCK_BYTES } from '#/disk/disk.ts';
 import type { File } from '#/disk/file-system.ts';
-import { DIGEST_BYTES, segmentPayload } from '#/wire/segment.ts';
+import { segmentPayload } from '#/wire/segment.ts';
 import { writeNodes, writePages } from './base-arrays.ts';
 import { corrupt } from './bytes.ts';
 import type { DeltaFile } from './delta-file.ts';

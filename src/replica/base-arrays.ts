@@ -1,6 +1,6 @@
 /** Writes pages of digests and nodes of level 1 into the files of a base, neighbours together. Pure. */
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import type { File } from '#/disk/file-system.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { PAGE_BYTES } from './limits.ts';
 import { WriteQueue } from './write-queue.ts';
 

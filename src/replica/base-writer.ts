@@ -6,9 +6,10 @@
  * beside the writes that follow them. Pure.
  */
 import assert from 'node:assert/strict';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { BLOCK_BYTES } from '#/disk/disk.ts';
 import type { File } from '#/disk/file-system.ts';
-import { DIGEST_BYTES, segmentPayload, type Run, type Segment } from '#/wire/segment.ts';
+import { segmentPayload, type Run, type Segment } from '#/wire/segment.ts';
 import { writeNodes, writePages } from './base-arrays.ts';
 import type { DiskState } from './disk-state.ts';
 import { nodeOf } from './disk-tree.ts';

@@ -138,7 +138,7 @@ export class Compaction implements AsyncDisposable {
     inputs: DeltaFile[],
     { number, temporary }: { number: number; temporary: string },
   ): Promise<DeltaFile> {
-    const { files, directory, pool, tag } = this.#core.place;
+    const { files, directory, pool, tag, digestKey } = this.#core.place;
     const [oldest, newest] = [inputs[0]!, inputs.at(-1)!];
     const range = { first: oldest.entry.first, last: newest.entry.last };
     const level = Math.max(...inputs.map(({ entry }) => entry.level)) + 1;
@@ -150,7 +150,7 @@ export class Compaction implements AsyncDisposable {
       const header = { tag, stamp: newest.header.stamp, ...range, part: 0, disks };
       await using writer = await DeltaWriter.begin(file, header);
       await mergeInto(writer, inputs);
-      await checkWritten({ pool, path: temporary, tag }, { number, ...range, level, bytes: 0 });
+      await checkWritten({ pool, path: temporary, tag, digestKey }, { number, ...range, level, bytes: 0 });
       await writer.datasync();
     }
     const bytes = await pool.use(temporary, (each) => each.bytes());

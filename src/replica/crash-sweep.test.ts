@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import { digestBlocks } from '#/disk/digest.ts';
 import { BLOCK_BYTES, blockCount } from '#/disk/disk.ts';
 import { describe } from '#/lib/failure.ts';
@@ -112,7 +113,7 @@ async function sendDifferences(
 /** Content that equals the source's where the digests do, and differs elsewhere. */
 function asHeld(content: Uint8Array, digests: Uint8Array, bytes: number): Uint8Array {
   const held = new Uint8Array(bytes);
-  const own = digestBlocks(content);
+  const own = digestBlocks(DIGEST_KEY, content);
   for (let block = 0; block < blockCount(bytes); block++) {
     const from = block * BLOCK_BYTES;
     const digest = digests.subarray(block * 16, block * 16 + 16);

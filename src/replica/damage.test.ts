@@ -35,9 +35,10 @@ function refusesDamage(bytes: Uint8Array, decode: (damaged: Uint8Array) => unkno
 test('the superblock has these bytes, and no others are taken for one', () => {
   const bytes = encodeSuperblock(IDENTITY);
   const json =
-    '{"replica_id":"r-1","vm":{"uuid":"6f1de2a2-0c3b-4c8f-9a30-51c1b1f0a001","name":"ledger"},"site_id":"east"}';
+    '{"replica_id":"r-1","vm":{"uuid":"6f1de2a2-0c3b-4c8f-9a30-51c1b1f0a001","name":"ledger"},"site_id":"east",' +
+    `"digest_key":"${'5e'.repeat(32)}"}`;
   assert.equal(Buffer.from(bytes.subarray(16)).toString(), json);
-  assert.equal(hex(bytes.subarray(0, 16)), '4150523100010000' + '0000006a' + '6d6d17d3');
+  assert.equal(hex(bytes.subarray(0, 16)), '4150523100010000' + '000000ba' + 'fdb5b8d4');
   assert.deepEqual(decodeSuperblock(bytes), IDENTITY);
   refusesDamage(bytes, decodeSuperblock);
 });

@@ -3,8 +3,8 @@
  *
  * Invariant: when a block came more than once, what came last counts. Pure.
  */
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import type { Run } from '#/wire/segment.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import type { Locations, ZeroRuns } from './delta-format.ts';
 import { NODE_BLOCKS } from './limits.ts';
 

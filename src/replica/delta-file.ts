@@ -31,6 +31,7 @@ import type { HandlePool } from './handle-pool.ts';
 import { PAGE_BYTES } from './limits.ts';
 import type { DeltaEntry } from './log-record.ts';
 import { readSegmentAt } from './segment-scan.ts';
+import type { StorePlace } from './store-place.ts';
 
 const ROW_BYTES = { locations: LOCATION_BYTES, zeros: ZERO_RUN_BYTES, nodes: NODE_BYTES };
 
@@ -42,7 +43,7 @@ export function deltaPath(directory: string, number: number): string {
   return pathIn(pathIn(directory, 'deltas'), deltaName(number));
 }
 
-export type DeltaPlace = { pool: HandlePool; path: string; tag: Uint8Array };
+export type DeltaPlace = { pool: HandlePool; path: string; tag: Uint8Array; digestKey: string };
 
 export class DeltaFile {
   readonly entry: DeltaEntry;
@@ -104,13 +105,13 @@ export class DeltaFile {
     return page;
   }
 
-  /** The segment at an offset, checked against its checksum. */
+  /** The segment at an offset, checked against its checksum and digests. */
   async segment(offset: number, diskBlocks: number): Promise<Segment & { kind: 'data' }> {
     const { segmentsEnd } = this.footer;
     const bytes = await this.#place.pool.use(this.path, (file) => readSegmentAt(file, offset, segmentsEnd));
     if (bytes === undefined) throw corrupt(this.path, `segment at ${offset}`);
     try {
-      const segment = decodeSegment(bytes, () => diskBlocks);
+      const segment = decodeSegment(bytes, () => diskBlocks, this.#place.digestKey);
       if (segment.kind === 'data') return segment;
     } catch (error) {
       throw corrupt(this.path, `segment at ${offset}`, error);
@@ -169,9 +170,9 @@ async function readEnds(
 
 /** Opens a delta file by its log entry. Throws not_found, storage_corrupt. */
 export function openDelta(
-  place: { pool: HandlePool; directory: string; tag: Uint8Array },
+  { pool, directory, tag, digestKey }: StorePlace,
   entry: DeltaEntry,
 ): Promise<DeltaFile> {
-  const path = deltaPath(place.directory, entry.number);
-  return DeltaFile.open({ pool: place.pool, path, tag: place.tag }, entry);
+  const path = deltaPath(directory, entry.number);
+  return DeltaFile.open({ pool, path, tag, digestKey }, entry);
 }

@@ -36,7 +36,7 @@
  * Pure.
  */
 import { crc32 } from 'node:zlib';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { DISKS_MAX } from '#/wire/limits.ts';
 import { corrupt, crcAround, getUint64, setUint64, toHex, viewOf } from './bytes.ts';
 

@@ -52,14 +52,14 @@ export class DeltaWriter implements AsyncDisposable {
    * Goes on with a file that was left: its segments are read and checked one by one, and what stands behind the last
    * good one is cut off.
    */
-  static async resume(file: File, header: DeltaHeader): Promise<DeltaWriter> {
+  static async resume(file: File, header: DeltaHeader, digestKey: string): Promise<DeltaWriter> {
     const end = await file.bytes();
     let at = headerBytes(header.disks.length);
     const changes = header.disks.map(() => new DeltaChanges());
     let count = 0;
     for (;;) {
       const bytes = await readSegmentAt(file, at, end);
-      const segment = bytes && tryDecode(bytes, header);
+      const segment = bytes && tryDecode(bytes, header, digestKey);
       if (bytes === undefined || segment === undefined) break;
       note(changes, segment, at);
       at += bytes.length;
@@ -194,9 +194,9 @@ function note(changes: DeltaChanges[], segment: Segment, offset: number): void {
   else disk.addData(segment.runs, segment.digests, offset);
 }
 
-function tryDecode(bytes: Uint8Array, header: DeltaHeader): Segment | undefined {
+function tryDecode(bytes: Uint8Array, header: DeltaHeader, digestKey: string): Segment | undefined {
   try {
-    return decodeSegment(bytes, (disk) => diskBlocks(header, disk));
+    return decodeSegment(bytes, (disk) => diskBlocks(header, disk), digestKey);
   } catch {
     // A torn tail is what a crash leaves; the sender sends it again.
     return undefined;

@@ -1,5 +1,5 @@
 /** Reads a range of nodes of a disk's digest tree, of any level. Pure. */
-import { DIGEST_BYTES } from '#/wire/segment.ts';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import type { DiskState } from './disk-state.ts';
 import { NODE_BLOCKS } from './limits.ts';
 

@@ -2,11 +2,11 @@
  * One disk as it stands at one recovery point: its digest tree, and where the page of digests of each node is: in the
  * newest delta file that touches the node, or in the base. 28 bytes of memory for each MiB of disk. Pure.
  */
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { blockCount } from '#/disk/disk.ts';
 import { levelCount } from '#/disk/digest-tree.ts';
 import type { File } from '#/disk/file-system.ts';
 import { Failure, hasCode } from '#/lib/failure.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { toHex } from './bytes.ts';
 import type { DeltaFile } from './delta-file.ts';
 import type { Nodes } from './delta-format.ts';

@@ -2,8 +2,8 @@
  * The digest tree of one disk from level 1 up, in memory: 16 bytes for each MiB of disk. Never changed: a change
  * makes another tree. Pure.
  */
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { levelCount, nextLevel, parentDigest, TREE_FANOUT } from '#/disk/digest-tree.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { toHex } from './bytes.ts';
 import { NODE_BLOCKS } from './limits.ts';
 

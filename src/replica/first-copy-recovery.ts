@@ -6,11 +6,10 @@
  * next sync would not write. It can be repeated at any step. Pure.
  */
 import { blockCount, BLOCK_BYTES } from '#/disk/disk.ts';
-import { digestBlocks } from '#/disk/digest.ts';
+import { DIGEST_BYTES, digestBlocks } from '#/disk/digest.ts';
 import { levelCount } from '#/disk/digest-tree.ts';
 import type { File } from '#/disk/file-system.ts';
 import { isZero } from '#/disk/is-zero.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { writeNodes, writePages } from './base-arrays.ts';
 import { nodeOf } from './disk-tree.ts';
 import { fillSparse, openIfThere } from './files.ts';
@@ -40,14 +39,14 @@ export async function recoverFirstCopy(place: StorePlace, disk: DiskEntry): Prom
     for (let from = 0; from < some.length; from += MARK_NODES) {
       const group = some.subarray(from, from + MARK_NODES);
       if (isZero(group)) continue;
-      await redigest({ base, digests, tree, blocks }, at + from, group);
+      await redigest({ base, digests, tree, blocks, digestKey: place.digestKey }, at + from, group);
       await marks.write(at + from, new Uint8Array(group.length));
     }
   }
   await marks.datasync();
 }
 
-type Files = { base: File; digests: File; tree: File; blocks: number };
+type Files = { base: File; digests: File; tree: File; blocks: number; digestKey: string };
 
 async function redigest(files: Files, first: number, marks: Uint8Array): Promise<void> {
   const { base, digests, tree, blocks } = files;
@@ -57,7 +56,7 @@ async function redigest(files: Files, first: number, marks: Uint8Array): Promise
   for (const [index, mark] of marks.entries()) {
     if (mark === 0 || first + index >= end) continue;
     nodes.push(first + index);
-    pages.push(await rewriteNode(base, first + index, blocks));
+    pages.push(await rewriteNode(files, first + index));
   }
   await base.datasync();
   const level1 = new Uint8Array(nodes.length * DIGEST_BYTES);
@@ -71,13 +70,13 @@ async function redigest(files: Files, first: number, marks: Uint8Array): Promise
 }
 
 /** Reads the blocks below a node and writes them back; returns their page of digests. */
-async function rewriteNode(base: File, node: number, diskBlocks: number): Promise<Uint8Array> {
+async function rewriteNode({ base, blocks, digestKey }: Files, node: number): Promise<Uint8Array> {
   const page = new Uint8Array(PAGE_BYTES);
-  const count = Math.min(NODE_BLOCKS, diskBlocks - node * NODE_BLOCKS);
+  const count = Math.min(NODE_BLOCKS, blocks - node * NODE_BLOCKS);
   const data = new Uint8Array(count * BLOCK_BYTES);
   const offset = node * NODE_DATA_BYTES;
   await fillSparse(base, offset, data);
-  page.set(digestBlocks(data));
+  page.set(digestBlocks(digestKey, data));
   for (let from = 0; from < count;) {
     const isEmpty = isZeroBlock(data, from);
     let end = from + 1;

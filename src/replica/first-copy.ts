@@ -101,10 +101,11 @@ export class FirstCopy implements AsyncDisposable {
   }
 
   async #write(bytes: Uint8Array, release: () => void): Promise<void> {
-    const segment = decodeSegment(bytes, (disk) => {
+    const blocksOf = (disk: number): number | undefined => {
       const state = this.#disks[disk];
       return state && blockCount(state.disk.bytes);
-    });
+    };
+    const segment = decodeSegment(bytes, blocksOf, this.#core.place.digestKey);
     this.#uncheckedBytes += bytes.length;
     if (this.#uncheckedBytes >= SPACE_CHECK_BYTES) {
       this.#uncheckedBytes = 0;

@@ -72,7 +72,7 @@ export class IncomingPoint implements AsyncDisposable {
 
   /** Takes up the files that an earlier program left, as far as they are good. */
   async resume(): Promise<void> {
-    const { files, tag } = this.#core.place;
+    const { files, tag, digestKey } = this.#core.place;
     for (let part = 0; ; part++) {
       const path = this.#path(part);
       const file = await openIfThere(files, path, 'read-write');
@@ -84,7 +84,7 @@ export class IncomingPoint implements AsyncDisposable {
         await file[Symbol.asyncDispose]();
         return;
       }
-      this.#writer = await DeltaWriter.resume(file, header);
+      this.#writer = await DeltaWriter.resume(file, header, digestKey);
       const next = await openIfThere(files, this.#path(part + 1), 'read');
       if (next === undefined) return;
       await next[Symbol.asyncDispose]();
@@ -160,10 +160,11 @@ export class IncomingPoint implements AsyncDisposable {
   }
 
   async #write(bytes: Uint8Array, release: () => void): Promise<void> {
-    const segment = decodeSegment(bytes, (disk) => {
+    const blocksOf = (disk: number): number | undefined => {
       const entry = this.#disks[disk];
       return entry && blockCount(entry.bytes);
-    });
+    };
+    const segment = decodeSegment(bytes, blocksOf, this.#core.place.digestKey);
     this.#uncheckedBytes += bytes.length;
     if (this.#uncheckedBytes >= SPACE_CHECK_BYTES) {
       this.#uncheckedBytes = 0;
@@ -218,9 +219,9 @@ export class IncomingPoint implements AsyncDisposable {
 
   /** I1: what was written is read back before anybody relies on it. */
   async #check(path: string): Promise<void> {
-    const { pool, tag } = this.#core.place;
+    const { pool, tag, digestKey } = this.#core.place;
     const entry = { number: 0, first: this.#sequence, last: this.#sequence, level: 0, bytes: 0 };
-    const delta = await DeltaFile.open({ pool, path, tag }, entry);
+    const delta = await DeltaFile.open({ pool, path, tag, digestKey }, entry);
     for (const place of delta.header.disks.keys()) {
       await delta.locations(place);
       await delta.zeros(place);

@@ -5,11 +5,11 @@
  * Segments that are mostly alive are copied as they are; what is left of the others is packed anew. Pure.
  */
 import { constants, zstdCompressSync } from 'node:zlib';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { BLOCK_BYTES } from '#/disk/disk.ts';
 import { levelCount } from '#/disk/digest-tree.ts';
 import {
   blocksIn,
-  DIGEST_BYTES,
   encodeSegment,
   SEGMENT_BLOCKS_MAX,
   segmentPayload,

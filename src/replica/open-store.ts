@@ -66,7 +66,7 @@ export async function openCore(options: ReplicaOptions, identity: ReplicaIdentit
   const tag = replicaTag(identity.replicaId);
   const log = await PointLog.open({ files, directory, tag }, limits.logBytesMin);
   const pool = new HandlePool(files, 'read-write', OPEN_DELTAS_MAX);
-  const place: StorePlace = { files, directory, tag, pool };
+  const place: StorePlace = { files, directory, tag, digestKey: identity.digestKey, pool };
   try {
     // A program killed before us may have renamed files without making their names durable.
     for (const name of ['', 'disks', 'deltas', 'attachments'])

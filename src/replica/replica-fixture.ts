@@ -1,13 +1,14 @@
 /** A source for tests of the replica: disks in memory, whose changes it packs into segments and points. */
 import { hash } from 'node:crypto';
 import { constants, zstdCompressSync } from 'node:zlib';
-import { digestBlocks } from '#/disk/digest.ts';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
+import { DIGEST_BYTES, digestBlocks } from '#/disk/digest.ts';
 import { nextLevel, rootFromLevel1 } from '#/disk/digest-tree.ts';
 import { blockCount, BLOCK_BYTES } from '#/disk/disk.ts';
 import { isZero } from '#/disk/is-zero.ts';
 import type { Clock } from '#/lib/clock.ts';
 import { integerBelow, randomHex, type Random } from '#/lib/random.ts';
-import { DIGEST_BYTES, encodeSegment, type Run, type Segment } from '#/wire/segment.ts';
+import { encodeSegment, type Run, type Segment } from '#/wire/segment.ts';
 import type { PointRef } from '#/wire/messages.ts';
 import type { CommitRequest, PointIntent, RecoveryPoint, Replica, ReplicaIdentity, View } from './replica.ts';
 
@@ -15,6 +16,7 @@ export const IDENTITY: ReplicaIdentity = {
   replicaId: 'r-1',
   vm: { uuid: '6f1de2a2-0c3b-4c8f-9a30-51c1b1f0a001', name: 'ledger' },
   siteId: 'east',
+  digestKey: DIGEST_KEY,
 };
 
 export function fixedClock(nowMs = 1_700_000_000_000): Clock & { nowMs: number } {
@@ -124,7 +126,7 @@ export function copyDisks(disks: ModelDisks): ModelDisks {
 }
 
 export function rootOf(content: Uint8Array): string {
-  return rootFromLevel1(nextLevel(digestBlocks(content)));
+  return rootFromLevel1(nextLevel(digestBlocks(DIGEST_KEY, content)));
 }
 
 /** What differs between a view and the model; undefined when nothing does. */
@@ -178,7 +180,7 @@ export function dataSegment(disk: number, blocks: number[], content: Uint8Array)
     kind: 'data',
     disk,
     runs,
-    digests: digestBlocks(raw).subarray(0, blocks.length * DIGEST_BYTES),
+    digests: digestBlocks(DIGEST_KEY, raw).subarray(0, blocks.length * DIGEST_BYTES),
     encoding: isSmaller ? 'zstd' : 'raw',
     payload: isSmaller ? packed : raw,
   };

@@ -25,6 +25,8 @@ export type ReplicaIdentity = {
   vm: { uuid: string; name: string };
   /** Where the VM is protected. */
   siteId: string;
+  /** What block digests are keyed by, a secret: 64 hex digits, drawn when the replica is created. */
+  digestKey: string;
 };
 
 export type PointIntent = {
@@ -94,6 +96,8 @@ export type VerifyReport = {
 
 export interface Replica extends AsyncDisposable {
   readonly identity: ReplicaIdentity;
+  /** The identity's. */
+  readonly digestKey: string;
   /** Ascending. */
   points(): readonly RecoveryPoint[];
   head(): RecoveryPoint | undefined;

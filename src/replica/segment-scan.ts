@@ -2,14 +2,9 @@
  * Finds segments in a file that holds them one after another: their own headers tell how long they are
  * (src/wire/segment.ts). Pure.
  */
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import type { File } from '#/disk/file-system.ts';
-import {
-  DIGEST_BYTES,
-  RUNS_MAX,
-  SEGMENT_BLOCKS_MAX,
-  SEGMENT_BYTES_MAX,
-  SEGMENT_HEADER_BYTES,
-} from '#/wire/segment.ts';
+import { RUNS_MAX, SEGMENT_BLOCKS_MAX, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES } from '#/wire/segment.ts';
 import { viewOf } from './bytes.ts';
 
 const MAGIC = 0x41505331;

@@ -8,6 +8,7 @@ export type StorePlace = {
   /** The replica's directory; empty when it is the file system's root. */
   directory: string;
   tag: Uint8Array;
+  digestKey: string;
   pool: HandlePool;
 };
 

@@ -58,6 +58,10 @@ class StoredReplica implements Replica {
     this.#compaction = new Compaction(core, this.#attachments);
   }
 
+  get digestKey(): string {
+    return this.identity.digestKey;
+  }
+
   points(): readonly RecoveryPoint[] {
     return recoveryPoints(this.#state, (sequence) => this.#compaction.isOffered(sequence));
   }
@@ -151,8 +155,9 @@ class StoredReplica implements Replica {
       this.#compaction.isOffered(sequence) && pointAt(this.#state, sequence) !== undefined
         ? this.openView(sequence)
         : undefined;
+    const attachment = (sha256: string): Promise<Uint8Array> => this.attachment(sha256);
     return verifyReplica(
-      { points: this.points(), open, attachment: (sha256) => this.attachment(sha256) },
+      { points: this.points(), digestKey: this.digestKey, open, attachment },
       progress,
       signal,
     );

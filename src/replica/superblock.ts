@@ -8,11 +8,12 @@
  *        6      2  zero
  *        8      4  length L of the identity
  *       12      4  crc32 of bytes 0 to 11 and the identity
- *       16      L  identity, JSON in UTF-8: {"replica_id","vm":{"uuid","name"},"site_id"}
+ *       16      L  identity, JSON in UTF-8: {"replica_id","vm":{"uuid","name"},"site_id","digest_key"}
  *
  * Written once, when the replica is created. Pure.
  */
 import { hash } from 'node:crypto';
+import { DIGEST_KEY_BYTES } from '#/disk/digest.ts';
 import { Fields } from '#/wire/fields.ts';
 import { VM_NAME_LENGTH_MAX } from '#/wire/limits.ts';
 import { corrupt, crcAround, viewOf } from './bytes.ts';
@@ -25,9 +26,14 @@ const HEADER_BYTES = 16;
 const CRC_AT = 12;
 const WHERE = 'superblock';
 
-export function encodeSuperblock({ replicaId, vm, siteId }: ReplicaIdentity): Uint8Array {
+export function encodeSuperblock({ replicaId, vm, siteId, digestKey }: ReplicaIdentity): Uint8Array {
   const json = new TextEncoder().encode(
-    JSON.stringify({ replica_id: replicaId, vm: { uuid: vm.uuid, name: vm.name }, site_id: siteId }),
+    JSON.stringify({
+      replica_id: replicaId,
+      vm: { uuid: vm.uuid, name: vm.name },
+      site_id: siteId,
+      digest_key: digestKey,
+    }),
   );
   const bytes = new Uint8Array(HEADER_BYTES + json.length);
   const view = viewOf(bytes);
@@ -56,6 +62,7 @@ export function decodeSuperblock(bytes: Uint8Array): ReplicaIdentity {
       replicaId: fields.id('replica_id'),
       vm: fields.object('vm', (vm) => ({ uuid: vm.uuid('uuid'), name: vm.name('name', VM_NAME_LENGTH_MAX) })),
       siteId: fields.id('site_id'),
+      digestKey: fields.hex('digest_key', DIGEST_KEY_BYTES),
     }));
   } catch (error) {
     throw corrupt(WHERE, 'identity', error);

@@ -6,10 +6,9 @@
  * differ from the point before it, and where its blocks come from other files.
  */
 import { blockCount, BLOCK_BYTES } from '#/disk/disk.ts';
-import { digestBlocks } from '#/disk/digest.ts';
+import { DIGEST_BYTES, digestBlocks } from '#/disk/digest.ts';
 import { levelCount } from '#/disk/digest-tree.ts';
 import { describe, hasCode } from '#/lib/failure.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { nodeBlocks } from './disk-tree.ts';
 import { NODE_BLOCKS, PROBLEMS_MAX } from './limits.ts';
 import type { RecoveryPoint, VerifyReport, View } from './replica.ts';
@@ -17,6 +16,7 @@ import { ViewDisk } from './view-disk.ts';
 
 export type VerifySource = {
   points: readonly RecoveryPoint[];
+  digestKey: string;
   /** Undefined when retention has taken the point meanwhile. */
   open: (sequence: number) => Promise<View | undefined>;
   attachment: (sha256: string) => Promise<Uint8Array>;
@@ -99,7 +99,7 @@ class Verification {
     const data = new Uint8Array(count * BLOCK_BYTES);
     const offset = first * BLOCK_BYTES;
     await disk.read(offset, data.subarray(0, Math.min(data.length, disk.bytes - offset)));
-    const digests = digestBlocks(data);
+    const digests = digestBlocks(this.#source.digestKey, data);
     this.report.blocksChecked += count;
     for (let i = 0; i < count; i++) {
       const digest = digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES);

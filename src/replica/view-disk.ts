@@ -5,9 +5,9 @@
  * because the point is pinned, or because `confirm` finds out when it is not. Pure.
  */
 import assert from 'node:assert/strict';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { checkRange } from '#/disk/check-range.ts';
 import { BLOCK_BYTES, EXTENTS_MAX, type Disk, type Extent } from '#/disk/disk.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { isZeroPage } from './base-arrays.ts';
 import { toHex } from './bytes.ts';
 import type { DeltaFile } from './delta-file.ts';

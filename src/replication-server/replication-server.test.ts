@@ -78,7 +78,7 @@ test('a first copy that kill -9 of the server cuts goes on where it was', async 
   const ranges = Array.from({ length: 40 }, (_, i): [number, number] => [i * 10, 10]);
   const cut = await server.open();
   await cut.begin({ sequence: 1, stamp: stampOf(1), momentMs: 1000, disks: [DISK] });
-  for (let index = 0; index < 20; index++) await cut.segment(index, disk.segment(...ranges[index]!));
+  for (let index = 0; index < 20; index++) await cut.segment(index, disk.segment(cut, ...ranges[index]!));
   await server.stop('SIGKILL');
   await assert.rejects(
     cut.commit({

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import type { ServerOrders } from '#/control/orders.ts';
 import { hasCode } from '#/lib/failure.ts';
 import { silentLog } from '#/lib/log.ts';
@@ -98,7 +99,7 @@ test('replicas that no orders speak of are not compacted', async () => {
   await using own = await parts();
   const seen: string[] = [];
   for (const replicaId of ['replica-1', 'replica-2']) {
-    const replica = await own.store.getOrCreate({ replicaId, vm: VM, siteId: 'west' });
+    const replica = await own.store.getOrCreate({ replicaId, vm: VM, siteId: 'west', digestKey: DIGEST_KEY });
     replica.compact = async () => {
       seen.push(replicaId);
       return seen.length < 20;
@@ -114,7 +115,7 @@ test('replicas that no orders speak of are not compacted', async () => {
 
 test('what a crash has left of a removal or of a creation is cleaned up or made whole', async () => {
   await using own = await parts();
-  await own.store.getOrCreate({ replicaId: 'replica-1', vm: VM, siteId: 'west' });
+  await own.store.getOrCreate({ replicaId: 'replica-1', vm: VM, siteId: 'west', digestKey: DIGEST_KEY });
   const { mkdir, rename } = await import('node:fs/promises');
   await mkdir(join(own.path, 'replica-2'));
   await own.store[Symbol.asyncDispose]();
@@ -123,6 +124,11 @@ test('what a crash has left of a removal or of a creation is cleaned up or made 
   await store.load();
   assert.deepEqual([...store.entries()], []);
   assert.deepEqual(await store.directory.list(), ['replica-2']);
-  const made = await store.getOrCreate({ replicaId: 'replica-2', vm: VM, siteId: 'west' });
+  const made = await store.getOrCreate({
+    replicaId: 'replica-2',
+    vm: VM,
+    siteId: 'west',
+    digestKey: DIGEST_KEY,
+  });
   assert.equal(made.identity.replicaId, 'replica-2');
 });

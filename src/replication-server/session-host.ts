@@ -4,7 +4,10 @@
  * Invariant: an agent writes a replica only while the orders name its site as the source, at no lower epoch than the
  * orders', and alone. New orders end the sessions that they do not admit any more.
  */
+import { DIGEST_KEY_BYTES } from '#/disk/digest.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
+import { randomHex } from '#/lib/random.ts';
+import { systemRandom } from '#/lib/system-random.ts';
 import type { ReplicaOrder } from '#/control/orders.ts';
 import type { RecoveryPoint, Replica } from '#/replica/replica.ts';
 import type { Open } from '#/wire/messages.ts';
@@ -56,6 +59,7 @@ export class ReplicaHost implements SessionHost {
         replicaId: order.replica_id,
         vm: { uuid: order.vm_uuid, name: order.vm_name },
         siteId: order.source_site_id,
+        digestKey: randomHex(systemRandom, DIGEST_KEY_BYTES),
       });
       const told = telling(replica, (point) => this.#committed(open.replicaId, point));
       return { replica: told, [Symbol.asyncDispose]: letGo };
@@ -129,6 +133,7 @@ export class ReplicaHost implements SessionHost {
 /** The replica as a session uses it, telling of each point that has become durable. */
 function telling(replica: Replica, committed: (point: RecoveryPoint) => void): ReplicaPort {
   return {
+    digestKey: replica.digestKey,
     head: () => replica.head(),
     epoch: () => replica.epoch(),
     state: () => replica.state(),

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import assert from 'node:assert/strict';
 import { promisify } from 'node:util';
+import { digestBlocks } from '#/disk/digest.ts';
 import { nextLevel, rootFromLevel1 } from '#/disk/digest-tree.ts';
 import type { ReplicaSession } from '#/replication/link.ts';
 import { encodeSegment } from '#/wire/segment.ts';
@@ -21,32 +22,22 @@ export class SourceDisk {
     this.bytes.set(randomBytes(count * BLOCK), first * BLOCK);
   }
 
-  segment(first: number, count: number): Uint8Array {
+  segment({ opened }: ReplicaSession, first: number, count: number): Uint8Array {
     const payload = this.bytes.slice(first * BLOCK, (first + count) * BLOCK);
     const runs = [{ first, count }];
     return encodeSegment({
       kind: 'data',
       disk: 0,
       runs,
-      digests: digestsOf(payload),
+      digests: digestBlocks(opened.digestKey, payload),
       encoding: 'raw',
       payload,
     });
   }
 
-  root(): string {
-    return rootFromLevel1(nextLevel(digestsOf(this.bytes)));
+  root({ opened }: ReplicaSession): string {
+    return rootFromLevel1(nextLevel(digestBlocks(opened.digestKey, this.bytes)));
   }
-}
-
-function digestsOf(bytes: Uint8Array): Uint8Array {
-  const digests = new Uint8Array((bytes.length / BLOCK) * 16);
-  for (let at = 0, block = 0; at < bytes.length; at += BLOCK, block++) {
-    const piece = bytes.subarray(at, at + BLOCK);
-    if (piece.some((byte) => byte !== 0))
-      digests.set(hash('sha256', piece, 'buffer').subarray(0, 16), block * 16);
-  }
-  return digests;
 }
 
 export function stampOf(sequence: number): string {
@@ -66,7 +57,7 @@ export async function replicate(
   const stamp = stampOf(sequence);
   let index = await session.begin({ sequence, stamp, momentMs: sequence * 1000, ...base, disks: [DISK] });
   for (const [first, count] of ranges.slice(index))
-    await session.segment(index++, disk.segment(first, count));
+    await session.segment(index++, disk.segment(session, first, count));
   const attachment = {
     kind: 'definition' as const,
     sha256: hash('sha256', DEFINITION),
@@ -74,7 +65,7 @@ export async function replicate(
   };
   for (const sha256 of await session.offerAttachments([attachment]))
     await session.attachment(sha256, DEFINITION);
-  const commit = { stamp, segmentCount: index, roots: [disk.root()], attachments: [attachment] };
+  const commit = { stamp, segmentCount: index, roots: [disk.root(session)], attachments: [attachment] };
   return await session.commit({ ...commit, consistency: 'crash' });
 }
 

@@ -89,14 +89,14 @@ test('a full disk refuses the next point, keeps the older ones usable, and repli
     const session = await server.open();
     const base = { base: { sequence: 2, stamp: stampOf(2) } };
     await session.begin({ sequence: 3, stamp: stampOf(3), momentMs: 3000, ...base, disks: [DISK] });
-    await session.segment(0, disk.segment(300, 10));
+    await session.segment(0, disk.segment(session, 300, 10));
     await own.leave(0);
     await assert.rejects(async () => {
       for (let index = 1; index < 5; index++) {
-        await session.segment(index, disk.segment(300 + index * 10, 10));
+        await session.segment(index, disk.segment(session, 300 + index * 10, 10));
       }
       const attachments: [] = [];
-      const commit = { stamp: stampOf(3), segmentCount: 5, roots: [disk.root()], attachments };
+      const commit = { stamp: stampOf(3), segmentCount: 5, roots: [disk.root(session)], attachments };
       await session.commit({ ...commit, consistency: 'crash' });
     }, isFull);
   }

@@ -1,6 +1,7 @@
 /** Groups through the codec: what differs and nothing else, in segments that decode to the very blocks. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import { digestBlocks } from '#/disk/digest.ts';
 import { parentDigest } from '#/disk/digest-tree.ts';
 import { BLOCK_BYTES } from '#/disk/disk.ts';
@@ -36,11 +37,23 @@ function check(random: SeededRandom, what: string): void {
       newer.subarray((first - FIRST) * BLOCK_BYTES, (first - FIRST + count) * BLOCK_BYTES),
     ),
   );
-  const change = encodeGroup({ disk: 3, first: FIRST, known: digestBlocks(older), read, bytes, zero });
+  const change = encodeGroup({
+    digestKey: DIGEST_KEY,
+    disk: 3,
+    first: FIRST,
+    known: digestBlocks(DIGEST_KEY, older),
+    read,
+    bytes,
+    zero,
+  });
   const result = Uint8Array.from(older);
   let count = 0;
   for (const encoded of change.segments) {
-    const segment = decodeSegment(joinSegment(encoded), (disk) => (disk === 3 ? FIRST + BLOCKS : undefined));
+    const segment = decodeSegment(
+      joinSegment(encoded),
+      (disk) => (disk === 3 ? FIRST + BLOCKS : undefined),
+      DIGEST_KEY,
+    );
     assert(segment.kind === 'data');
     apply(result, segment.runs, segmentPayload(segment));
     count += blocksIn(segment.runs);
@@ -50,7 +63,7 @@ function check(random: SeededRandom, what: string): void {
   assert.equal(Buffer.compare(result, newer), 0, what);
   assert.equal(change.changedCount, count, what);
   assert.equal([...setBits(change.changed)].length, count, what);
-  assert.deepEqual(change.digests, digestBlocks(newer), what);
+  assert.deepEqual(change.digests, digestBlocks(DIGEST_KEY, newer), what);
   if (count > 0) assert.deepEqual(change.node, parentDigest(change.digests), what);
   const differing = [...Array(BLOCKS).keys()].filter((block) => {
     const [from, to] = [block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES];

@@ -7,10 +7,9 @@
  */
 import { constants, zstdCompressSync } from 'node:zlib';
 import { parentDigest } from '#/disk/digest-tree.ts';
-import { writeBlockDigest } from '#/disk/digest.ts';
+import { DIGEST_BYTES, digestBlocks } from '#/disk/digest.ts';
 import { BLOCK_BYTES } from '#/disk/disk.ts';
 import {
-  DIGEST_BYTES,
   encodeSegmentParts,
   SEGMENT_BLOCKS_MAX,
   type Encoding,
@@ -20,6 +19,7 @@ import {
 import { GROUP_BLOCKS, GROUP_BYTES } from './limits.ts';
 
 export type GroupRequest = {
+  digestKey: string;
   /** Place of the disk in the point's list of disks. */
   disk: number;
   /** First block of the group. */
@@ -68,33 +68,41 @@ export const syncBlockCodec: BlockCodec = {
 /** What `syncBlockCodec` and the threads run; a function of its request alone. */
 export function encodeGroup(request: GroupRequest): GroupChange {
   const digests = Uint8Array.from(request.known);
+  const found = digestBlocks(request.digestKey, request.bytes);
   const changed = new Uint8Array(GROUP_BLOCKS / 8);
   const zeroed: Run[] = [];
   const data = new DataBlocks(request, digests);
   let changedCount = 0;
-  const digest = new Uint8Array(DIGEST_BYTES);
-  for (const { block, at } of blocksOf(request)) {
-    const isData =
-      at !== undefined && writeBlockDigest(request.bytes.subarray(at, at + BLOCK_BYTES), digest, 0);
-    if (!isData) digest.fill(0);
+  const take = (block: number, digest: Uint8Array, from: number, at: number): void => {
     const index = block - request.first;
-    if (!isReplaced(digests, index * DIGEST_BYTES, digest)) continue;
+    if (!isReplaced(digests, index * DIGEST_BYTES, digest, from)) return;
     changed[index >> 3]! |= 1 << (index & 7);
     changedCount++;
-    if (isData) data.add({ block, at });
-    else extendRuns(zeroed, block);
-  }
+    if (isZeroAt(digest, from)) extendRuns(zeroed, block);
+    else data.add({ block, at });
+  };
+  forBlocks(request, {
+    read: (block, index) => take(block, found, index * DIGEST_BYTES, index * BLOCK_BYTES),
+    zero: (block) => take(block, ZERO_DIGEST, 0, 0),
+  });
   const node = changedCount === 0 ? new Uint8Array(0) : parentDigest(digests);
   const segments = data.segments(request.disk);
   return { changedCount, changed, digests, node, segments, zeroed };
 }
 
+const ZERO_DIGEST = new Uint8Array(DIGEST_BYTES);
+
+function isZeroAt(digest: Uint8Array, from: number): boolean {
+  for (let i = 0; i < DIGEST_BYTES; i++) if (digest[from + i] !== 0) return false;
+  return true;
+}
+
 /** Puts the digest in its place; false when it stood there. A view for each of a million blocks would cost more. */
-function isReplaced(digests: Uint8Array, at: number, digest: Uint8Array): boolean {
+function isReplaced(digests: Uint8Array, at: number, digest: Uint8Array, from: number): boolean {
   let same = 0;
-  while (same < DIGEST_BYTES && digests[at + same] === digest[same]) same++;
+  while (same < DIGEST_BYTES && digests[at + same] === digest[from + same]) same++;
   if (same === DIGEST_BYTES) return false;
-  for (let i = same; i < DIGEST_BYTES; i++) digests[at + i] = digest[i]!;
+  for (let i = same; i < DIGEST_BYTES; i++) digests[at + i] = digest[from + i]!;
   return true;
 }
 
@@ -105,24 +113,23 @@ export function extendRuns(runs: Run[], block: number, count = 1): void {
   else runs.push({ first: block, count });
 }
 
-/** The blocks of the request in ascending order, with their place in `bytes` but where they are known to be zero. */
-function* blocksOf(request: GroupRequest): Generator<{ block: number; at: number | undefined }> {
-  let at = 0;
-  let nextZero = 0;
-  for (const run of request.read) {
-    for (let zero = request.zero[nextZero]; zero !== undefined && zero.first < run.first;) {
-      yield* zeroBlocks(zero);
-      zero = request.zero[++nextZero];
-    }
-    for (let i = 0; i < run.count; i++, at += BLOCK_BYTES) {
-      yield { block: run.first + i, at };
-    }
-  }
-  for (const zero of request.zero.slice(nextZero)) yield* zeroBlocks(zero);
-}
+type BlockVisitor = { read: (block: number, index: number) => void; zero: (block: number) => void };
 
-function* zeroBlocks(run: Run): Generator<{ block: number; at: undefined }> {
-  for (let i = 0; i < run.count; i++) yield { block: run.first + i, at: undefined };
+/** Visits the blocks of the request in ascending order: those that were read, with their place among them, and zeroes. */
+function forBlocks(request: GroupRequest, visit: BlockVisitor): void {
+  let index = 0;
+  let nextZero = 0;
+  const zeroesBefore = (block: number): void => {
+    for (let run = request.zero[nextZero]; run !== undefined && run.first < block;) {
+      for (let i = 0; i < run.count; i++) visit.zero(run.first + i);
+      run = request.zero[++nextZero];
+    }
+  };
+  for (const { first, count } of request.read) {
+    zeroesBefore(first);
+    for (let i = 0; i < count; i++) visit.read(first + i, index++);
+  }
+  zeroesBefore(Infinity);
 }
 
 /** A changed block: its number, its place in the request's bytes. */

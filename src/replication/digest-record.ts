@@ -14,10 +14,10 @@
  * A group whose node is zero is zero, whatever its bytes. Pure; bounded memory whatever the disk's size.
  */
 import assert from 'node:assert/strict';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { levelCount, nextLevel, parentDigest, rootFromLevel1, TREE_FANOUT } from '#/disk/digest-tree.ts';
 import type { File, FileSystem } from '#/disk/file-system.ts';
 import { Failure } from '#/lib/failure.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { GROUP_BLOCKS } from './limits.ts';
 
 const HEADER_BYTES = 4096;

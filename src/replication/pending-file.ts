@@ -16,8 +16,8 @@
  */
 import assert from 'node:assert/strict';
 import { crc32 } from 'node:zlib';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import type { File, FileSystem } from '#/disk/file-system.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import type { GroupChange } from './block-codec.ts';
 import { GROUP_BLOCKS } from './limits.ts';
 

@@ -4,10 +4,10 @@
  * The roots of the digest trees decide, never a stamp alone. Where they differ, the tree is fetched level by level,
  * only below nodes that differ, depth first, so that memory stays the same whatever the disk's size. Pure.
  */
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { rootLevel, TREE_FANOUT } from '#/disk/digest-tree.ts';
 import { blockCount } from '#/disk/disk.ts';
 import { Failure, hasCode } from '#/lib/failure.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import type { DigestRecord } from './digest-record.ts';
 import { GROUP_BLOCKS, SYNC_NODES_MAX } from './limits.ts';
 import type { ReplicaSession } from './link.ts';

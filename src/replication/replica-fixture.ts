@@ -1,17 +1,11 @@
 /** For tests: a replica in memory behind a link that can be cut at any message. */
-import { digestBlocks } from '#/disk/digest.ts';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
+import { DIGEST_BYTES, digestBlocks } from '#/disk/digest.ts';
 import { nextLevel, rootLevel } from '#/disk/digest-tree.ts';
 import { BLOCK_BYTES, blockCount } from '#/disk/disk.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { DiskSpec, Opened, PointRef } from '#/wire/messages.ts';
-import {
-  blocksIn,
-  decodeSegment,
-  DIGEST_BYTES,
-  joinSegment,
-  segmentPayload,
-  type EncodedSegment,
-} from '#/wire/segment.ts';
+import { blocksIn, decodeSegment, joinSegment, segmentPayload, type EncodedSegment } from '#/wire/segment.ts';
 import type { ReplicaLink, ReplicaSession } from './link.ts';
 
 type Contents = Map<string, Uint8Array>;
@@ -43,7 +37,7 @@ export class MemoryReplica implements ReplicaLink {
   }
 
   nodes(key: string, level: number): Uint8Array {
-    let nodes: Uint8Array = digestBlocks(this.state.get(key)!);
+    let nodes: Uint8Array = digestBlocks(DIGEST_KEY, this.state.get(key)!);
     for (let at = 0; at < level; at++) nodes = nextLevel(nodes);
     return nodes;
   }
@@ -80,6 +74,7 @@ export class MemoryReplica implements ReplicaLink {
       kind: 'opened',
       protocol: 1,
       disks,
+      digestKey: DIGEST_KEY,
       window: { segmentCount: 16, bytes: 2 ** 20 },
     };
     if (this.head !== undefined) opened.head = this.head;
@@ -89,7 +84,7 @@ export class MemoryReplica implements ReplicaLink {
   #overlaid({ begun, segments }: { begun: Begun; segments: Uint8Array[] }): Contents {
     const contents: Contents = new Map(begun.disks.map((spec) => [spec.key, this.#resized(spec)]));
     for (const bytes of segments) {
-      const segment = decodeSegment(bytes, (disk) => blockCount(begun.disks[disk]?.bytes ?? 0));
+      const segment = decodeSegment(bytes, (disk) => blockCount(begun.disks[disk]?.bytes ?? 0), DIGEST_KEY);
       const target = contents.get(begun.disks[segment.disk]!.key)!;
       const payload = segment.kind === 'data' ? segmentPayload(segment) : undefined;
       let at = 0;
@@ -152,7 +147,11 @@ class MemorySession implements ReplicaSession {
     return this.#message(async () => {
       const partial = this.#replica.partial!;
       if (index !== partial.segments.length) throw new Failure('protocol_corrupt', `segment ${index}`);
-      const segment = decodeSegment(bytes, (disk) => blockCount(partial.begun.disks[disk]?.bytes ?? 0));
+      const segment = decodeSegment(
+        bytes,
+        (disk) => blockCount(partial.begun.disks[disk]?.bytes ?? 0),
+        DIGEST_KEY,
+      );
       this.#replica.segmentsTaken++;
       this.#replica.blocksTaken += blocksIn(segment.runs);
       partial.segments.push(bytes);
@@ -184,7 +183,7 @@ class MemorySession implements ReplicaSession {
 }
 
 export function rootOf(bytes: Uint8Array): string {
-  let nodes: Uint8Array = digestBlocks(bytes);
+  let nodes: Uint8Array = digestBlocks(DIGEST_KEY, bytes);
   const levels = rootLevel(blockCount(bytes.length));
   for (let level = 0; level < levels; level++) nodes = nextLevel(nodes);
   return Buffer.from(nodes).toString('hex');

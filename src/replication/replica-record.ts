@@ -13,10 +13,10 @@
  */
 import assert from 'node:assert/strict';
 import { crc32 } from 'node:zlib';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { blockCount } from '#/disk/disk.ts';
 import type { FileSystem } from '#/disk/file-system.ts';
 import { Failure } from '#/lib/failure.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { DigestRecord, groupLength } from './digest-record.ts';
 import { DISKS_MAX, GROUP_BLOCKS } from './limits.ts';
 import { clearPending, PendingReader, PendingWriter, setBits } from './pending-file.ts';

@@ -159,14 +159,15 @@ class DiskTransfer {
 
   /** Reads a group's blocks and encodes what differs. */
   async #encode(plan: GroupPlan): Promise<EncodedGroup> {
-    const { codec, record } = this.#options;
+    const { codec, record, session } = this.#options;
+    const { digestKey } = session.opened;
     const buffer = codec.allocate();
     this.#lent.add(buffer);
     const bytes = await this.#read(plan.read, buffer);
     const known = await record.digests(this.#source.disk.spec.key).group(plan.group, this.#blocks);
     const first = plan.group * GROUP_BLOCKS;
     const { read, zero } = plan;
-    const change = await codec.encode({ disk: this.#index, first, known, read, bytes, zero });
+    const change = await codec.encode({ digestKey, disk: this.#index, first, known, read, bytes, zero });
     return { group: plan.group, change, buffer };
   }
 

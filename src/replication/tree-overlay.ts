@@ -3,8 +3,8 @@
  * laid over it. It tells the root that goes into `commit` at the cost of what changed. Memory: 16 bytes for each
  * MiB of disk in whose 256 MiB something changed.
  */
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { levelCount, parentDigest } from '#/disk/digest-tree.ts';
-import { DIGEST_BYTES } from '#/wire/segment.ts';
 import { PAGE_BYTES, rootOf, type DigestRecord } from './digest-record.ts';
 import { GROUP_BLOCKS } from './limits.ts';
 

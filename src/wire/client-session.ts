@@ -6,12 +6,13 @@
  * `ReplicaSession`. Pure.
  */
 import assert from 'node:assert/strict';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { Failure } from '#/lib/failure.ts';
 import { ClientConnection, type ClientSessionOptions } from './client-connection.ts';
 import { CreditWindow } from './credit.ts';
 import { ATTACHMENT_PIECE_BYTES, DIGESTS_MAX, PROTOCOL_MAX, PROTOCOL_MIN } from './limits.ts';
 import type { Attachment, Begin, Commit, Message, Open, Opened, PointRef } from './messages.ts';
-import { DIGEST_BYTES, type EncodedSegment } from './segment.ts';
+import { type EncodedSegment } from './segment.ts';
 import type { Transport } from './transport.ts';
 
 export type OpenRequest = Omit<Open, 'kind' | 'protocol'>;

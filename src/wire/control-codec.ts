@@ -3,6 +3,7 @@
  *
  * Invariant: decode(encode(message)) equals message; an unknown, missing or unreadable field is protocol_corrupt. Pure.
  */
+import { DIGEST_KEY_BYTES } from '#/disk/digest.ts';
 import assert from 'node:assert/strict';
 import { Failure } from '#/lib/failure.ts';
 import { Fields } from './fields.ts';
@@ -62,6 +63,7 @@ const CODECS: { [K in ControlKind]: Codec<K> } = {
       protocol: m.protocol,
       ...(m.head && { head: { ...writePoint(m.head), moment_ms: m.head.momentMs } }),
       disks: m.disks.map((disk) => ({ ...writeDisk(disk), root: disk.root })),
+      digest_key: m.digestKey,
       ...(m.partial && { partial: { stamp: m.partial.stamp, segment_count: m.partial.segmentCount } }),
       window: { segment_count: m.window.segmentCount, bytes: m.window.bytes },
     }),
@@ -71,6 +73,7 @@ const CODECS: { [K in ControlKind]: Codec<K> } = {
         head: f.object('head', (h) => ({ ...readPoint(h), momentMs: h.integer('moment_ms', 0) })),
       }),
       disks: f.list('disks', DISKS_MAX, (d) => ({ ...readDisk(d), root: d.hex('root', ROOT_BYTES) })),
+      digestKey: f.hex('digest_key', DIGEST_KEY_BYTES),
       ...(f.has('partial') && {
         partial: f.object('partial', (p) => ({
           stamp: p.hex('stamp', STAMP_BYTES),

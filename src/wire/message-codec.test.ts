@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import { Failure, hasCode } from '#/lib/failure.ts';
 import { chance, integerBelow, SeededRandom } from '#/lib/random.ts';
 import { encodeFrameHeader, FRAME_HEADER_BYTES, FrameReader } from './frame.ts';
@@ -187,7 +188,8 @@ test('names that could become a path, disks that cannot be, and windows that sta
     const body = new TextEncoder().encode(JSON.stringify(value));
     assert.throws(() => decodeAll(frameAround('open', body)), isProtocolFailure, JSON.stringify(value));
   }
-  const opened = { protocol: 1, disks: [], window: { segment_count: 1, bytes: 4096 } };
+  const window = { segment_count: 1, bytes: 4096 };
+  const opened = { protocol: 1, disks: [], digest_key: DIGEST_KEY, window };
   const body = new TextEncoder().encode(JSON.stringify(opened));
   assert.throws(() => decodeAll(frameAround('opened', body)), /opened\.window\.bytes/);
 });

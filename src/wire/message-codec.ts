@@ -9,6 +9,7 @@
  * Invariant: decode(encode(message)) equals message; what does not decode is protocol_corrupt. Pure.
  */
 import assert from 'node:assert/strict';
+import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { Failure } from '#/lib/failure.ts';
 import { decodeControl, encodeControl } from './control-codec.ts';
 import type { Frame, FrameRule } from './frame.ts';
@@ -21,7 +22,7 @@ import {
   TREE_LEVEL_MAX,
 } from './limits.ts';
 import type { AttachmentPiece, Digests, Message, SegmentMessage } from './messages.ts';
-import { DIGEST_BYTES, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES } from './segment.ts';
+import { SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES } from './segment.ts';
 
 export type MessageKind = Message['kind'];
 

@@ -1,4 +1,5 @@
 /** One message of every kind, with every optional field there and away, for the tests of codec and session. */
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import type { Message } from './messages.ts';
 import { dataSegment, ROOT, STAMP } from './session-fixture.ts';
 
@@ -17,12 +18,13 @@ export const MESSAGES: Message[] = [
     epoch: 3,
     disks: [DISK, { key: 'vdb', bytes: 512 }],
   },
-  { kind: 'opened', protocol: 1, disks: [], window: WINDOW },
+  { kind: 'opened', protocol: 1, disks: [], digestKey: DIGEST_KEY, window: WINDOW },
   {
     kind: 'opened',
     protocol: 1,
     head: { ...POINT, momentMs: 1_700_000_000_000 },
     disks: [{ ...DISK, root: ROOT }],
+    digestKey: DIGEST_KEY,
     partial: { stamp: STAMP, segmentCount: 12 },
     window: WINDOW,
   },

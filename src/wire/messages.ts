@@ -47,6 +47,8 @@ export type Opened = {
    * `root` is the digest tree's root (section 5), 32 hex digits.
    */
   disks: { key: string; bytes: number; root: string }[];
+  /** What the replica's block digests are keyed by, a secret: 64 hex digits. */
+  digestKey: string;
   /** A point whose transfer was cut: its stamp and how many segments are safely here. */
   partial?: { stamp: string; segmentCount: number };
   /** Flow control: segments and bytes that may be sent beyond what was credited. */

@@ -29,6 +29,7 @@ export type PointPortIntent = {
 };
 
 export interface ReplicaPort {
+  readonly digestKey: string;
   head(): (PointRef & { momentMs: number }) | undefined;
   epoch(): number;
   state(): Promise<{

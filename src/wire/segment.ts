@@ -10,23 +10,24 @@
  *        8      4  run count R, 1 to RUNS_MAX
  *       12      4  block count B, the sum of the runs' counts
  *       16      4  payload bytes P; 0 when the kind is zero
- *       20      4  crc32 of bytes 0 to 19, the runs, the digests and the payload, in this order
+ *       20      4  crc32 of bytes 0 to 19, the runs, the digests and, when it is compressed, the payload, in this order
  *       24   10*R  runs: first block (6 bytes), count (4 bytes); ascending, neither touching nor overlapping
  *        .   16*B  digests of the blocks in order; none when the kind is zero
  *        .      P  payload: the blocks' bytes, one after another, encoded
  *
  * All integers are big-endian. A data segment holds at most SEGMENT_BLOCKS_MAX blocks; a zero segment has no such
- * bound, since it carries no bytes. Pure.
+ * bound, since it carries no bytes. The checksum leaves out a payload that is the blocks' own bytes: their digests cover
+ * it, and whoever decodes the segment checks them. Pure.
  */
 import assert from 'node:assert/strict';
 import { constants, crc32, zstdDecompressSync } from 'node:zlib';
+import { DIGEST_BYTES, haveDigests } from '#/disk/digest.ts';
 import { BLOCK_BYTES } from '#/disk/disk.ts';
 import { Failure } from '#/lib/failure.ts';
 
 /** 64 blocks: 256 KiB before compression. Larger compresses little better and makes a small read decode more. */
 export const SEGMENT_BLOCKS_MAX = 64;
 export const RUNS_MAX = 4096;
-export const DIGEST_BYTES = 16;
 export const SEGMENT_HEADER_BYTES = 24;
 const RUN_BYTES = 10;
 const MAGIC = 0x41505331;
@@ -80,7 +81,7 @@ export function encodeSegmentParts(segment: Segment): SegmentParts {
   const view = new DataView(head.buffer);
   view.setUint32(0, MAGIC);
   view.setUint8(4, segment.kind === 'data' ? 1 : 2);
-  view.setUint8(5, segment.kind === 'data' && segment.encoding === 'zstd' ? 1 : 0);
+  view.setUint8(5, isCompressed(segment) ? 1 : 0);
   view.setUint16(6, segment.disk);
   view.setUint32(8, runs.length);
   view.setUint32(12, blocks);
@@ -93,18 +94,20 @@ export function encodeSegmentParts(segment: Segment): SegmentParts {
     at += RUN_BYTES;
   }
   head.set(digests, digestsAt);
-  view.setUint32(20, crc32(payload, checksum(head)));
+  view.setUint32(20, checksum(head, isCompressed(segment) ? payload : NOTHING));
   return { head, payload };
 }
 
 /**
- * Decodes and checks a whole segment, without decoding its payload; digests and payload are views of `bytes`.
- * `blocksOfDisk` gives the number of blocks of a disk, or undefined when there is no such disk.
+ * Decodes and checks a whole segment, without decompressing its payload; digests and payload are views of `bytes`.
+ * `blocksOfDisk` gives the number of blocks of a disk, or undefined when there is no such disk; `digestKey` is the
+ * replica's.
  * Throws Failure protocol_corrupt that names the field.
  */
 export function decodeSegment(
   bytes: Uint8Array,
   blocksOfDisk: (disk: number) => number | undefined,
+  digestKey: string,
 ): Segment {
   const header = decodeHeader(bytes);
   const { disk, isData, runCount, blockTotal, payloadBytes, encoding } = header;
@@ -112,14 +115,17 @@ export function decodeSegment(
   const payloadAt = digestsAt + (isData ? blockTotal * DIGEST_BYTES : 0);
   if (bytes.length !== payloadAt + payloadBytes) throw corrupt('length');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (view.getUint32(20) !== checksum(bytes)) throw corrupt('checksum');
+  const checked = encoding === 'zstd' ? bytes.length : payloadAt;
+  if (view.getUint32(20) !== checksum(bytes.subarray(0, checked), NOTHING)) throw corrupt('checksum');
   const limit = blocksOfDisk(disk);
   if (limit === undefined) throw corrupt('disk');
   const runs = decodeRuns(view, runCount, limit);
   if (blocksIn(runs) !== blockTotal) throw corrupt('block count');
   if (!isData) return { kind: 'zero', disk, runs };
   const digests = bytes.subarray(digestsAt, payloadAt);
-  return { kind: 'data', disk, runs, digests, encoding, payload: bytes.subarray(payloadAt) };
+  const payload = bytes.subarray(payloadAt);
+  if (encoding === 'raw' && !haveDigests(digestKey, payload, digests)) throw corrupt('digest');
+  return { kind: 'data', disk, runs, digests, encoding, payload };
 }
 
 type Header = {
@@ -195,9 +201,15 @@ export function segmentPayload(segment: Segment & { kind: 'data' }): Uint8Array 
   return decoded;
 }
 
+const NOTHING = new Uint8Array(0);
+
 /** The checksum skips its own four bytes. */
-function checksum(bytes: Uint8Array): number {
-  return crc32(bytes.subarray(SEGMENT_HEADER_BYTES), crc32(bytes.subarray(0, 20)));
+function checksum(bytes: Uint8Array, rest: Uint8Array): number {
+  return crc32(rest, crc32(bytes.subarray(SEGMENT_HEADER_BYTES), crc32(bytes.subarray(0, 20))));
+}
+
+function isCompressed(segment: Segment): boolean {
+  return segment.kind === 'data' && segment.encoding === 'zstd';
 }
 
 function corrupt(what: string): Failure {

@@ -132,6 +132,7 @@ export class ServerRequests {
       protocol: Math.min(open.protocol, PROTOCOL_MAX),
       ...(head && { head: { sequence: head.sequence, stamp: head.stamp, momentMs: head.momentMs } }),
       disks: disks.map(({ key, bytes, root }) => ({ key, bytes, root })),
+      digestKey: replica.digestKey,
       ...(partial && { partial: { stamp: partial.stamp, segmentCount: partial.segmentCount } }),
       window: this.#window,
     };

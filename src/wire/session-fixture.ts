@@ -1,5 +1,7 @@
 /** What the tests of sessions share: a replica in memory, a host that lends it, a pair of joined ends. */
 import { hash } from 'node:crypto';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
+import { digestBlocks } from '#/disk/digest.ts';
 import { Failure } from '#/lib/failure.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import type { ClientSessionOptions } from './client-connection.ts';
@@ -33,6 +35,7 @@ export class MemoryReplica implements ReplicaPort {
   gate: Promise<void> | undefined;
   failure: Failure | undefined;
   highestEpoch = 1;
+  readonly digestKey = DIGEST_KEY;
 
   head(): (PointRef & { momentMs: number }) | undefined {
     return this.committed.at(-1)?.ref;
@@ -67,7 +70,7 @@ export class MemoryReplica implements ReplicaPort {
       write: async (segment, release) => {
         await this.gate;
         if (this.failure !== undefined) throw this.failure;
-        decodeSegment(segment, () => 1024 * 1024);
+        decodeSegment(segment, () => 1024 * 1024, DIGEST_KEY);
         segments.push(segment.slice());
         release?.();
       },
@@ -141,12 +144,14 @@ export function joined(host: SessionHost, options: JoinedOptions = {}) {
 
 /** A data segment of `blocks` raw blocks at block `first`. */
 export function dataSegment(first: number, blocks = 1): Uint8Array {
+  const payload = new Uint8Array(blocks * 4096).fill(first % 251);
+  const digests = digestBlocks(DIGEST_KEY, payload);
   return encodeSegment({
     kind: 'data',
     disk: 0,
     runs: [{ first, count: blocks }],
-    digests: new Uint8Array(blocks * 16).fill(7),
+    digests,
     encoding: 'raw',
-    payload: new Uint8Array(blocks * 4096).fill(first % 251),
+    payload,
   });
 }

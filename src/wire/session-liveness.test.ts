@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import { hasCode } from '#/lib/failure.ts';
 import { ManualClock } from '#/lib/manual-clock.ts';
 import { openSession } from './client-session.ts';
@@ -16,6 +17,7 @@ const OPENED: Message = {
   kind: 'opened',
   protocol: 1,
   disks: [{ ...DISKS[0]!, root: ROOT }],
+  digestKey: DIGEST_KEY,
   window: WINDOW,
 };
 const SILENCE = { aliveEveryMs: 5_000, silenceMaxMs: 15_000 };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import { Failure, hasCode } from '#/lib/failure.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import { openSession } from './client-session.ts';
@@ -19,6 +20,7 @@ const OPENED: Message = {
   kind: 'opened',
   protocol: 1,
   disks: [{ ...DISKS[0]!, root: ROOT }],
+  digestKey: DIGEST_KEY,
   window: WINDOW,
 };
 const SHA256 = 'c0'.repeat(32);

@@ -6,7 +6,7 @@
  */
 import { type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { Failure } from '#/lib/failure.ts';
-import { useReceiveBuffers } from './tls-receive-buffer.ts';
+import { useReceiveBuffers } from './buffered-socket.ts';
 import type { PeerIdentity, Transport } from './transport.ts';
 
 export const ALPN = 'antipode/1';

@@ -3,7 +3,7 @@
  *
  * `tls.connect` documents this as `onread`, for connections that it dials itself; the accepting end of `tls.Server` has
  * the same code and no option for it. Without it every record of 16 KiB costs memory of its own and a pass through a
- * stream's queue: two fifths of what receiving costs (docs/decisions/0010-tls-receive-buffer.md). The members used
+ * stream's queue: two fifths of what receiving costs (docs/decisions/0010-buffered-socket.md). The members used
  * here are those that the option itself sets. A runtime that lacks one of them receives by `data` events.
  */
 import type { TLSSocket } from 'node:tls';

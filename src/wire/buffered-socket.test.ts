@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import { createAuthority } from './certificate-fixture.ts';
 import { AGENT, SERVER } from './session-fixture.ts';
-import { useReceiveBuffers } from './tls-receive-buffer.ts';
+import { useReceiveBuffers } from './buffered-socket.ts';
 import { SocketTransport } from './tls-socket.ts';
 
 const HOST = '127.0.0.1';
