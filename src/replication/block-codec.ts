@@ -115,7 +115,7 @@ export function extendRuns(runs: Run[], block: number, count = 1): void {
 
 type BlockVisitor = { read: (block: number, index: number) => void; zero: (block: number) => void };
 
-/** Visits the blocks of the request in ascending order: those that were read, with their place among them, and zeroes. */
+/** Visits the request's blocks in ascending order: zeroes, and those that were read with their place among them. */
 function forBlocks(request: GroupRequest, visit: BlockVisitor): void {
   let index = 0;
   let nextZero = 0;

@@ -10,7 +10,7 @@
  *        8      4  run count R, 1 to RUNS_MAX
  *       12      4  block count B, the sum of the runs' counts
  *       16      4  payload bytes P; 0 when the kind is zero
- *       20      4  crc32 of bytes 0 to 19, the runs, the digests and, when it is compressed, the payload, in this order
+ *       20      4  crc32 of bytes 0 to 19, the runs, the digests and, when it is compressed, the payload
  *       24   10*R  runs: first block (6 bytes), count (4 bytes); ascending, neither touching nor overlapping
  *        .   16*B  digests of the blocks in order; none when the kind is zero
  *        .      P  payload: the blocks' bytes, one after another, encoded
