@@ -96,7 +96,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     line: 'await this.moment.confirm();',
     becomes: '',
     faults: ['vm'],
-    seeds: 40,
+    seeds: 60,
   },
   {
     name: 'resume-one-segment-late',

@@ -6,12 +6,13 @@
  * never told too low.
  */
 import type { Moment, MomentRequest, Source } from '#/replication/source.ts';
-import { findDomain, type LibvirtSourceOptions } from './moment-parts.ts';
+import { findState, type LibvirtSourceOptions, type SourceMemory } from './moment-parts.ts';
 import { freezeRunning } from './running-moment.ts';
 import { freezeStopped } from './stopped-moment.ts';
 
 export class LibvirtSource implements Source {
   readonly #options: LibvirtSourceOptions;
+  readonly #memory: SourceMemory = { isScratchClean: false };
 
   constructor(options: LibvirtSourceOptions) {
     this.#options = options;
@@ -21,9 +22,9 @@ export class LibvirtSource implements Source {
     const { turns, vm } = this.#options;
     const endTurn = await turns.take(vm.uuid, signal);
     try {
-      const domain = await findDomain(this.#options);
-      const parts = { options: this.#options, domain, request, endTurn, signal };
-      const { state } = await domain.getState();
+      const known = { options: this.#options, memory: this.#memory };
+      const { domain, state } = await findState(known);
+      const parts = { ...known, domain, request, endTurn, signal };
       const isOff = state === 'shutoff' || state === 'crashed';
       return isOff ? await freezeStopped(parts) : await freezeRunning(parts);
     } catch (error) {

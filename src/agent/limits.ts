@@ -9,6 +9,8 @@ export const SCRATCH_RESERVE_BYTES: number = 256 * 2 ** 20;
 /** A backup job that was told to end has this long; then the next moment finds it. */
 export const JOB_END_MS = 10_000;
 export const JOB_LOOK_MS = 5;
+/** Events tell of a job's end; should they not come, it is looked at after this. */
+export const JOB_EVENTS_MS = 50;
 /** A look costs more than a job that ends at once; one that takes its time is looked at less and less. */
 export const JOB_LOOK_MS_MAX = 40;
 /** qemu-nbd serves its image within this time, or something is wrong with it. */

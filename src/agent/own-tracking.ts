@@ -6,11 +6,12 @@ import type { Domain } from '#/libvirt/domain.ts';
 import { readBackupXml } from '#/libvirt/backup-xml.ts';
 import { buildRedefinedCheckpointXml, readCheckpointXml } from '#/libvirt/checkpoint-xml.ts';
 import type { Checkpoint } from '#/libvirt/checkpoint.ts';
+import type { DomainStateName } from '#/libvirt/domain-state.ts';
 import { hasLibvirtCode, libvirtErrorIn, LibvirtCode } from '#/libvirt/errors.ts';
 import type { Clock } from '#/lib/clock.ts';
 import { Failure } from '#/lib/failure.ts';
 import { isOwnCheckpoint } from './checkpoint-names.ts';
-import { JOB_END_MS, JOB_LOOK_MS, JOB_LOOK_MS_MAX } from './limits.ts';
+import { JOB_END_MS, JOB_EVENTS_MS, JOB_LOOK_MS, JOB_LOOK_MS_MAX } from './limits.ts';
 
 /**
  * Ends a backup job that serves from a socket in `runDirectory`. Throws `conflict` when somebody else's is under
@@ -28,10 +29,14 @@ export async function endStaleJob(domain: Domain, runDirectory: string, clock: C
   await endJob(domain, clock);
 }
 
-/** Ends our job, waits until it is gone, and lets a guest go on that its scratch had paused (I3). */
-export async function endJob(domain: Domain, clock: Clock): Promise<void> {
+/**
+ * Ends our job, waits until it is gone, and lets a guest go on that its scratch had paused (I3). Resolves with the
+ * domain's state. `ended` is when events have told that it is gone: to look before then is in vain.
+ */
+export async function endJob(domain: Domain, clock: Clock, ended?: Promise<void>): Promise<DomainStateName> {
   try {
     await domain.backup.end();
+    if (ended !== undefined) await Promise.race([ended, clock.sleep(JOB_EVENTS_MS)]);
   } catch (error) {
     // There is none, or the domain does not run.
     if (!hasLibvirtCode(error, LibvirtCode.operationInvalid)) throw error;
@@ -46,7 +51,9 @@ export async function endJob(domain: Domain, clock: Clock): Promise<void> {
     lookMs = Math.min(2 * lookMs, JOB_LOOK_MS_MAX);
   }
   const { state, reason } = await domain.getState();
-  if (state === 'paused' && reason === 'io-error') await domain.resume();
+  if (state !== 'paused' || reason !== 'io-error') return state;
+  await domain.resume();
+  return 'running';
 }
 
 /** Its definition; undefined when there is none, or the domain does not run. */
@@ -65,26 +72,31 @@ export async function dropCheckpoints(
   replicaId: string,
   keep: string | undefined,
 ): Promise<void> {
-  for (const checkpoint of await domain.checkpoints.list()) {
-    if (checkpoint.name === keep || !isOwnCheckpoint(replicaId, checkpoint.name)) continue;
-    await dropCheckpoint(checkpoint);
+  for (const checkpoint of await ownCheckpoints(domain, replicaId)) {
+    if (checkpoint.name !== keep) await dropCheckpoint(checkpoint);
   }
 }
 
-async function dropCheckpoint(checkpoint: Checkpoint): Promise<void> {
+export async function ownCheckpoints(domain: Domain, replicaId: string): Promise<Checkpoint[]> {
+  const checkpoints = await domain.checkpoints.list();
+  return checkpoints.filter(({ name }) => isOwnCheckpoint(replicaId, name));
+}
+
+/** One that is gone already is no failure. */
+export async function dropCheckpoint(checkpoint: Checkpoint): Promise<void> {
   try {
     await checkpoint.delete();
   } catch (error) {
+    if (hasLibvirtCode(error, LibvirtCode.noCheckpoint)) return;
     if (libvirtErrorIn(error) === undefined) throw error;
     // The bitmap is not there, or broken: the record is all that is left to delete.
     await checkpoint.delete(['metadataOnly']);
   }
 }
 
-/** Targets of the disks that a checkpoint tracks; undefined when libvirt has no record of it. */
-export async function trackedDisks(domain: Domain, name: string): Promise<string[] | undefined> {
+/** Targets of the disks that a checkpoint tracks; undefined when libvirt has no record of it any more. */
+export async function trackedDisks(checkpoint: Checkpoint): Promise<string[] | undefined> {
   try {
-    const checkpoint = await domain.checkpoints.lookup(name);
     return readCheckpointXml(await checkpoint.getXml(['noDomain'])).disks.map(({ target }) => target);
   } catch (error) {
     if (hasLibvirtCode(error, LibvirtCode.noCheckpoint)) return undefined;

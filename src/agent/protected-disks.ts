@@ -3,7 +3,8 @@ import { stat } from 'node:fs/promises';
 import type { DiskDefinition } from '#/libvirt/domain-disk-xml.ts';
 import type { DomainDefinition } from '#/libvirt/domain-xml.ts';
 import { Failure } from '#/lib/failure.ts';
-import { readQcow2Header, type Qcow2Header } from './qcow2-header.ts';
+import type { Qcow2Header } from './qcow2-header.ts';
+import { headerOfFile } from './qcow2-headers.ts';
 import { diskRefusal, isSkipped } from './refusals.ts';
 
 export type ProtectedDisk = {
@@ -40,9 +41,9 @@ export async function protectedDisks(
 export async function headerOf(disk: DiskDefinition): Promise<Qcow2Header | undefined> {
   if (disk.source.kind !== 'file' && disk.source.kind !== 'block') return undefined;
   try {
-    return await readQcow2Header(disk.source.path);
+    return await headerOfFile(disk.source.path, await stat(disk.source.path));
   } catch (error) {
-    if (error instanceof Failure) return undefined;
+    if (error instanceof Failure || (error instanceof Error && 'code' in error)) return undefined;
     throw error;
   }
 }

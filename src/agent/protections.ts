@@ -61,12 +61,14 @@ export class Protections {
 
   /** Removes what replicas that nobody wants left; what cannot be reached now is swept with the next orders. */
   async #sweep(wanted: ReadonlySet<string>): Promise<void> {
-    const { recordsDirectory, log } = this.#parts;
+    const { recordsDirectory, scratchDirectory, log } = this.#parts;
     for (const replicaId of await readdir(recordsDirectory)) {
       if (wanted.has(replicaId)) continue;
       try {
         await this.#dropTracking(replicaId);
-        await rm(join(recordsDirectory, replicaId), { recursive: true, force: true });
+        for (const directory of [scratchDirectory, recordsDirectory]) {
+          await rm(join(directory, replicaId), { recursive: true, force: true });
+        }
         log.info('protection.removed', { replica: replicaId });
       } catch (error) {
         if (failureIn(error) === undefined) throw error;

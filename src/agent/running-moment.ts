@@ -11,7 +11,10 @@ import { join } from 'node:path';
 import { Failure, hasCode } from '#/lib/failure.ts';
 import { buildPullBackupXml, readBackupXml } from '#/libvirt/backup-xml.ts';
 import { buildCheckpointXml } from '#/libvirt/checkpoint-xml.ts';
+import type { Checkpoint } from '#/libvirt/checkpoint.ts';
 import type { DomainDefinition } from '#/libvirt/domain-xml.ts';
+import type { Domain } from '#/libvirt/domain.ts';
+import type { DomainEvent } from '#/libvirt/events.ts';
 import { NbdDisk } from '#/nbd/nbd-client.ts';
 import type { Moment, MomentAttachment, MomentDisk } from '#/replication/source.ts';
 import { checkpointName, isStillId } from './checkpoint-names.ts';
@@ -20,11 +23,13 @@ import { NBD_CONNECTIONS } from './limits.ts';
 import { momentAttachments } from './moment-attachments.ts';
 import { ExportedDisk } from './moment-disk.ts';
 import {
+  dropCheckpoint,
   dropCheckpoints,
   dropOrphan,
   endJob,
   endStaleJob,
   isTrackingError,
+  ownCheckpoints,
   runningBackup,
   trackedDisks,
 } from './own-tracking.ts';
@@ -43,6 +48,8 @@ type Plan = {
   tracked: Set<string>;
   checkpoint: string;
   since: string | undefined;
+  /** The checkpoint of `since`; all others of ours are gone. */
+  older: Checkpoint | undefined;
   socketPath: string;
   scratchDirectory: string;
 };
@@ -56,17 +63,20 @@ export async function freezeRunning(parts: MomentParts): Promise<Moment> {
       `freeze VM ${domain.name}: it was started, and nothing tracked it before`,
     );
   }
-  await endStaleJob(domain, options.runDirectory, options.clock);
-  const [live, inactive] = await Promise.all([domain.getXml(), domain.getXml(['inactive'])]);
-  const definition = readDefinition(live);
-  const plan = await makePlan(parts, definition);
-  await mkdir(plan.scratchDirectory, { recursive: true, mode: 0o711 });
+  const [job, live, inactive, checkpoints] = await Promise.all([
+    runningBackup(domain),
+    domain.getXml(),
+    domain.getXml(['inactive']),
+    ownCheckpoints(domain, options.replicaId),
+  ]);
+  if (job !== undefined) await endStaleJob(domain, options.runDirectory, options.clock);
+  const plan = await makePlan(parts, readDefinition(live), checkpoints);
+  await clearScratch(parts, plan);
   const momentMs = options.clock.now();
   await begin(parts, plan);
   const moment = new RunningMoment(parts, plan, momentMs);
   try {
-    const attachments = await momentAttachments(inactive, readDefinition(inactive), options.tpmDirectory);
-    await moment.open(attachments, request.scratchBytes);
+    await moment.open(inactive, request.scratchBytes);
     return moment;
   } catch (error) {
     await Promise.allSettled([moment.release('given_up')]);
@@ -74,31 +84,46 @@ export async function freezeRunning(parts: MomentParts): Promise<Moment> {
   }
 }
 
-async function makePlan(parts: MomentParts, definition: DomainDefinition): Promise<Plan> {
-  const { options, domain, request } = parts;
+/** libvirt makes the files anew in each moment, and takes them away at its end. */
+async function clearScratch({ memory }: MomentParts, { scratchDirectory }: Plan): Promise<void> {
+  if (!memory.isScratchClean) {
+    await rm(scratchDirectory, { recursive: true, force: true });
+    await mkdir(scratchDirectory, { recursive: true, mode: 0o711 });
+  }
+  memory.isScratchClean = false;
+}
+
+async function makePlan(
+  parts: MomentParts,
+  definition: DomainDefinition,
+  checkpoints: readonly Checkpoint[],
+): Promise<Plan> {
+  const { options, domain, request, memory } = parts;
   const disks = await protectedDisks(definition, request.disks);
   const keys = disks.map(({ key }) => key);
   const since = request.since === undefined ? undefined : checkpointName(options.replicaId, request.since);
-  await dropCheckpoints(domain, options.replicaId, since);
-  const tracked = since === undefined ? [] : await trackedDisks(domain, since);
+  const older = checkpoints.find(({ name }) => name === since);
+  for (const checkpoint of checkpoints) if (checkpoint !== older) await dropCheckpoint(checkpoint);
+  const known = memory.checkpoint;
+  const tracked =
+    known !== undefined && known.name === older?.name ? known.targets : older && (await trackedDisks(older));
   if (tracked === undefined && since !== undefined) {
     await dropOrphan(domain, since, keys, options.clock);
     throw new Failure('tracking_lost', `freeze VM ${domain.name}: libvirt has no checkpoint ${since}`);
   }
-  const scratchDirectory = join(options.scratchDirectory, options.replicaId);
-  await rm(scratchDirectory, { recursive: true, force: true });
   return {
     disks,
     excluded: definition.disks.map(({ target }) => target).filter((target) => !keys.includes(target)),
     tracked: new Set(tracked),
     checkpoint: checkpointName(options.replicaId, request.next),
     since,
+    older,
     socketPath: join(options.runDirectory, `${request.next.slice(0, 16)}.sock`),
-    scratchDirectory,
+    scratchDirectory: join(options.scratchDirectory, options.replicaId),
   };
 }
 
-async function begin({ options, domain }: MomentParts, plan: Plan): Promise<void> {
+async function begin({ options, domain, memory }: MomentParts, plan: Plan): Promise<void> {
   const { disks, excluded, since, tracked, socketPath } = plan;
   const backup = buildPullBackupXml({
     socketPath,
@@ -114,6 +139,7 @@ async function begin({ options, domain }: MomentParts, plan: Plan): Promise<void
   const checkpoint = buildCheckpointXml({ name: plan.checkpoint, disks: checkpointDisks, excluded });
   try {
     await domain.backup.begin(backup, checkpoint);
+    memory.checkpoint = { name: plan.checkpoint, targets: disks.map(({ key }) => key) };
   } catch (error) {
     if (since === undefined || !isTrackingError(error)) throw error;
     await dropCheckpoints(domain, options.replicaId, undefined);
@@ -135,6 +161,8 @@ class RunningMoment implements Moment {
   readonly #over = new AbortController();
   #exports: ExportedDisk[] = [];
   #watching: Promise<void> = Promise.resolve();
+  readonly #jobEnded = Promise.withResolvers<void>();
+  #disksEnded = 0;
   #settled: Promise<void> | undefined;
 
   constructor(parts: MomentParts, plan: Plan, momentMs: number) {
@@ -143,6 +171,7 @@ class RunningMoment implements Moment {
     this.momentMs = momentMs;
     this.tracking = parts.request.next;
     const unwatch = parts.options.watch.watch(parts.domain.uuid, (event) => {
+      if (event.kind === 'block-job') this.#diskEnded(event);
       if (event.kind !== 'lifecycle') return;
       if (event.change === 'stopped')
         this.#lose(new Failure('tracking_lost', `VM ${parts.domain.name} stopped`));
@@ -157,65 +186,82 @@ class RunningMoment implements Moment {
     return this.#lost.signal;
   }
 
-  async open(attachments: MomentAttachment[], boundBytes: number): Promise<void> {
-    this.attachments = attachments;
+  /** `xml` is the definition that the VM has at its next start. */
+  async open(xml: string, boundBytes: number): Promise<void> {
+    const { tpmDirectory } = this.#parts.options;
     this.#watching = this.#watchScratch(boundBytes);
-    for (const { key, imageId } of this.#plan.disks) {
-      const isTracked = this.#plan.since !== undefined && this.#plan.tracked.has(key);
-      const nbd = await NbdDisk.connect(
-        {
-          address: { kind: 'unix', path: this.#plan.socketPath },
-          exportName: key,
-          // What changed since the last moment is little; a second connection would cost more than it gains.
-          connections: isTracked ? 1 : NBD_CONNECTIONS,
-          ...(isTracked ? { dirtyBitmap: CHANGED } : {}),
-        },
-        this.#parts.signal,
-      );
-      const disk = new ExportedDisk(nbd, (reason) => this.#lose(reason));
-      this.#exports.push(disk);
-      const changed = (): ReturnType<MomentDisk['changed']> => (isTracked ? disk.changed() : undefined);
-      this.disks.push({ spec: { key, bytes: disk.bytes }, disk, imageId, changed });
-    }
+    const opening = this.#plan.disks.map((disk) => this.#openDisk(disk));
+    // All of them, so that whoever lets go of the moment knows what there is to let go of.
+    const opened = await Promise.allSettled(opening);
+    for (const result of opened) if (result.status === 'rejected') throw result.reason;
+    this.disks = await Promise.all(opening);
+    this.attachments = await momentAttachments(xml, readDefinition(xml), tpmDirectory);
+  }
+
+  async #openDisk({ key, imageId }: ProtectedDisk): Promise<MomentDisk> {
+    const isTracked = this.#plan.since !== undefined && this.#plan.tracked.has(key);
+    const nbd = await NbdDisk.connect(
+      {
+        address: { kind: 'unix', path: this.#plan.socketPath },
+        exportName: key,
+        // What changed since the last moment is little; a second connection would cost more than it gains.
+        connections: isTracked ? 1 : NBD_CONNECTIONS,
+        ...(isTracked ? { dirtyBitmap: CHANGED } : {}),
+      },
+      this.#parts.signal,
+    );
+    const disk = new ExportedDisk(nbd, (reason) => this.#lose(reason));
+    this.#exports.push(disk);
+    const changed = (): ReturnType<MomentDisk['changed']> => (isTracked ? disk.changed() : undefined);
+    return { spec: { key, bytes: disk.bytes }, disk, imageId, changed };
   }
 
   async confirm(): Promise<void> {
     this.#lost.signal.throwIfAborted();
-    const xml = await runningBackup(await findDomain(this.#parts.options));
+    const xml = await runningBackup(await findDomain(this.#parts));
     if (xml !== undefined && readBackupXml(xml).socketPath === this.#plan.socketPath) return;
     throw new Failure('tracking_lost', `VM ${this.#parts.domain.name}: its backup job is gone`);
   }
 
   acknowledged(): Promise<void> {
-    return (this.#settled ??= this.#settle(this.#plan.checkpoint));
+    return (this.#settled ??= this.#settle((domain) => this.#dropOlder(domain)));
   }
 
   release(outcome: 'given_up' | 'unknown'): Promise<void> {
-    return (this.#settled ??= this.#settle(outcome === 'given_up' ? this.#plan.since : 'all'));
+    const { replicaId } = this.#parts.options;
+    const tidy = (domain: Domain): Promise<void> => dropCheckpoints(domain, replicaId, this.#plan.since);
+    return (this.#settled ??= this.#settle(outcome === 'given_up' ? tidy : undefined));
   }
 
-  /** Ends the job and all checkpoints of ours but one; whatever fails here is found by the next moment. */
-  async #settle(keep: string | undefined): Promise<void> {
-    const { options, endTurn } = this.#parts;
-    this.#over.abort();
+  /** Ends the job, then drops checkpoints; whatever fails here is found by the next moment. */
+  async #settle(tidy: ((domain: Domain) => Promise<void>) | undefined): Promise<void> {
+    const { options, memory, endTurn } = this.#parts;
     try {
       await Promise.all(this.#exports.map((disk) => disk[Symbol.asyncDispose]()));
+      const domain = await findDomain(this.#parts);
+      const state = await endJob(domain, options.clock, this.#jobEnded.promise);
+      this.#over.abort();
       await this.#watching;
-      const domain = await findDomain(options);
-      await endJob(domain, options.clock);
-      if (keep !== 'all') await this.#dropBut(keep);
-      await rm(this.#plan.scratchDirectory, { recursive: true, force: true });
+      memory.isScratchClean = true;
+      // A VM that has stopped keeps its checkpoints: they can only be deleted while QEMU runs.
+      if (state !== 'shutoff' && state !== 'crashed') await tidy?.(domain);
     } finally {
+      this.#over.abort();
       endTurn();
     }
   }
 
-  /** A VM that has stopped keeps its checkpoints: they can only be deleted while QEMU runs. */
-  async #dropBut(keep: string | undefined): Promise<void> {
-    const domain = await findDomain(this.#parts.options);
-    const { state } = await domain.getState();
-    if (state === 'shutoff' || state === 'crashed') return;
-    await dropCheckpoints(domain, this.#parts.options.replicaId, keep);
+  /** What the freeze listed is all there is, as long as libvirtd was not started again since. */
+  async #dropOlder(domain: Domain): Promise<void> {
+    const { replicaId } = this.#parts.options;
+    if (domain !== this.#parts.domain) await dropCheckpoints(domain, replicaId, this.#plan.checkpoint);
+    else if (this.#plan.older !== undefined) await dropCheckpoint(this.#plan.older);
+  }
+
+  #diskEnded({ job, status }: Extract<DomainEvent, { kind: 'block-job' }>): void {
+    if (job !== 'backup' || status === 'ready') return;
+    this.#disksEnded++;
+    if (this.#disksEnded === this.#plan.disks.length) this.#jobEnded.resolve();
   }
 
   async #watchScratch(boundBytes: number): Promise<void> {
@@ -241,6 +287,6 @@ class RunningMoment implements Moment {
   }
 
   async #endJobNow(): Promise<void> {
-    await endJob(await findDomain(this.#parts.options), this.#parts.options.clock);
+    await endJob(await findDomain(this.#parts), this.#parts.options.clock);
   }
 }

@@ -15,7 +15,7 @@ import { checkpointName, isStillId, stillId } from './checkpoint-names.ts';
 import { fingerprint, readImageFacts, type ImageFacts } from './image-facts.ts';
 import { momentAttachments } from './moment-attachments.ts';
 import { ExportedDisk } from './moment-disk.ts';
-import { findDomain, type MomentParts } from './moment-parts.ts';
+import { findState, type MomentParts } from './moment-parts.ts';
 import { protectedDisks, type ProtectedDisk } from './protected-disks.ts';
 import { QemuNbd } from './qemu-nbd.ts';
 
@@ -123,7 +123,7 @@ class StoppedMoment implements Moment {
   async confirm(): Promise<void> {
     this.#lost.signal.throwIfAborted();
     const { options } = this.#parts;
-    const { state } = await (await findDomain(options)).getState();
+    const { state } = await findState(this.#parts);
     if (state !== 'shutoff' && state !== 'crashed') throw this.#startedFailure();
     if ((await this.#print()) === this.#frozen.print) return;
     throw new Failure('tracking_lost', `VM ${options.vm.name}: an image has changed while it was read`);

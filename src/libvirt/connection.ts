@@ -11,6 +11,7 @@
 import type { Duplex } from 'node:stream';
 import { Failure } from '#/lib/failure.ts';
 import type { Clock } from '#/lib/clock.ts';
+import { CallDeadlines } from './call-deadlines.ts';
 import { decodeError, LibvirtError } from './errors.ts';
 import { keepaliveAnswer, keepalivePacket, watchSilence } from './keepalive.ts';
 import type { KeepaliveOptions } from './keepalive.ts';
@@ -45,15 +46,10 @@ export type EventListener = {
   ended: (reason: Failure) => void;
 };
 
-/** Why a call's timer is stopped. */
-const ANSWERED = 'answered';
-
-/** The longest time that the system's timers take; a longer one would end at once. */
-const TIMEOUT_MS_MAX = 2 ** 31 - 1;
-
 type Pending = {
   call: RpcCall;
   withStream: boolean;
+  timeoutMs: number;
   /** Made when the call is sent: the daemon may send a stream's first data before the reply. */
   stream: RpcStream | undefined;
   /** Settled calls stay in flight until their reply: see above. */
@@ -74,6 +70,7 @@ export class RpcConnection {
   readonly #streams = new Map<number, { call: RpcCall; stream: RpcStream }>();
   readonly #eventListeners = new Set<EventListener>();
   readonly #lifetime = new AbortController();
+  readonly #deadlines: CallDeadlines<Pending>;
   #serial = 0;
   #received = 0;
   #endReason: Failure | undefined;
@@ -83,6 +80,7 @@ export class RpcConnection {
     this.#transport = transport;
     this.#clock = options.clock;
     this.#callTimeoutMs = options.callTimeoutMs ?? CALL_TIMEOUT_MS;
+    this.#deadlines = new CallDeadlines(options.clock, (pending) => this.#late(pending));
     this.ended = new Promise((resolve) => (this.#resolveEnded = resolve));
     transport.on('data', (chunk: Uint8Array) => this.#onBytes(chunk));
     transport.on('error', (error) => this.#end(unreachable('the connection to libvirt broke', error)));
@@ -127,10 +125,19 @@ export class RpcConnection {
     const refusal = this.#refusal(call, options.signal);
     if (refusal !== undefined) return Promise.reject(refusal);
     const { promise, resolve, reject } = Promise.withResolvers<RpcReply>();
-    const pending: Pending = { call, withStream, stream: undefined, isSettled: false, resolve, reject };
+    const timeoutMs = options.timeoutMs ?? this.#callTimeoutMs;
+    const pending: Pending = {
+      call,
+      withStream,
+      timeoutMs,
+      stream: undefined,
+      isSettled: false,
+      resolve,
+      reject,
+    };
     this.#queue.push(pending);
     this.#pump();
-    return this.#watched(promise, pending, options);
+    return this.#watched(promise, pending, options.signal);
   }
 
   #refusal(call: RpcCall, signal: AbortSignal | undefined): Failure | undefined {
@@ -141,24 +148,25 @@ export class RpcConnection {
   }
 
   /** The reply, unless the timeout or the signal comes first. */
-  async #watched(reply: Promise<RpcReply>, pending: Pending, options: CallOptions): Promise<RpcReply> {
-    const { what } = pending.call;
-    const { signal, timeoutMs = this.#callTimeoutMs } = options;
-    const timer = new AbortController();
-    const abort = (): void => this.#giveUp(pending, cancelled(what, signal));
+  async #watched(
+    reply: Promise<RpcReply>,
+    pending: Pending,
+    signal: AbortSignal | undefined,
+  ): Promise<RpcReply> {
+    const abort = (): void => this.#giveUp(pending, cancelled(pending.call.what, signal));
     signal?.addEventListener('abort', abort, { once: true });
-    this.#clock.sleep(Math.min(timeoutMs, TIMEOUT_MS_MAX), timer.signal).then(
-      () =>
-        this.#giveUp(pending, new Failure('timeout', `${what}: libvirt gave no answer in ${timeoutMs} ms`)),
-      () => undefined,
-    );
+    this.#deadlines.add(pending, pending.timeoutMs);
     try {
       return await reply;
     } finally {
-      // With a reason of its own: to make the default one, with its stack, costs more than the call.
-      timer.abort(ANSWERED);
+      this.#deadlines.delete(pending);
       signal?.removeEventListener('abort', abort);
     }
+  }
+
+  #late(pending: Pending): void {
+    const { call, timeoutMs } = pending;
+    this.#giveUp(pending, new Failure('timeout', `${call.what}: libvirt gave no answer in ${timeoutMs} ms`));
   }
 
   #giveUp(pending: Pending, failure: Failure): void {
@@ -319,6 +327,7 @@ export class RpcConnection {
     if (this.#endReason !== undefined) return;
     this.#endReason = reason;
     this.#lifetime.abort();
+    this.#deadlines.close();
     this.#transport.destroy();
     const unanswered = [...this.#inFlight.values(), ...this.#queue.splice(0)];
     this.#inFlight.clear();

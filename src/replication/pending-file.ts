@@ -47,9 +47,12 @@ export type PendingEntry = {
 /** Appends entries; `finish` makes the journal complete and durable. */
 export class PendingWriter implements AsyncDisposable {
   readonly #file: File;
-  readonly #buffer = new Uint8Array(BUFFER_BYTES);
-  #buffered = 0;
-  #offset: number = HEAD_BYTES;
+  /** What is to be written next, at `#offset`; long only once there is an entry. */
+  #buffer: Uint8Array<ArrayBuffer> = head();
+  #buffered: number = HEAD_BYTES;
+  #offset = 0;
+  #isEmpty = true;
+  #finished: { state: string; isEmpty: boolean } | undefined;
 
   /** `isNamed`: the file's name is durable already. */
   static async create(fs: FileSystem, directory: string, isNamed: boolean): Promise<PendingWriter> {
@@ -57,11 +60,6 @@ export class PendingWriter implements AsyncDisposable {
     try {
       if (!isNamed) await fs.syncDirectory(directory);
       await file.truncate(0);
-      const head = new Uint8Array(HEAD_BYTES);
-      const view = new DataView(head.buffer);
-      view.setUint32(0, MAGIC);
-      view.setUint16(4, VERSION);
-      await file.write(0, head);
       return new PendingWriter(file);
     } catch (error) {
       await file[Symbol.asyncDispose]();
@@ -73,7 +71,13 @@ export class PendingWriter implements AsyncDisposable {
     this.#file = file;
   }
 
+  /** What the file says, once it is complete and durable. */
+  get finished(): { state: string; isEmpty: boolean } | undefined {
+    return this.#finished;
+  }
+
   async add(disk: number, group: number, change: GroupChange): Promise<void> {
+    if (this.#isEmpty) this.#makeRoom();
     if (this.#buffered + ENTRY_BYTES_MAX > BUFFER_BYTES) await this.#flush();
     const at = this.#buffered;
     const view = new DataView(this.#buffer.buffer, at);
@@ -93,23 +97,32 @@ export class PendingWriter implements AsyncDisposable {
 
   /** After this the journal stands whatever happens; `state` is the record's once the point is acknowledged. */
   async finish(state: string): Promise<void> {
-    await this.#flush();
     const text = new TextEncoder().encode(state);
     assert(text.length <= STATE_BYTES_MAX, 'state in a journal is too long');
-    const end = new Uint8Array(text.length + TRAILER_BYTES);
-    end.set(text);
-    const trailer = end.subarray(text.length);
-    const view = new DataView(end.buffer, text.length);
+    const trailerAt = this.#buffered + text.length;
+    const end = new Uint8Array(trailerAt + TRAILER_BYTES);
+    end.set(this.#buffer.subarray(0, this.#buffered));
+    end.set(text, this.#buffered);
+    const trailer = end.subarray(trailerAt);
+    const view = new DataView(end.buffer, trailerAt);
     view.setUint32(0, END_MAGIC);
     view.setUint32(4, text.length);
     view.setUint32(8, crc32(text));
     view.setUint32(12, crc32(trailer.subarray(0, 12)));
     await this.#file.write(this.#offset, end);
     await this.#file.datasync();
+    this.#finished = { state, isEmpty: this.#isEmpty };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#file[Symbol.asyncDispose]();
+  }
+
+  #makeRoom(): void {
+    const buffer = new Uint8Array(BUFFER_BYTES);
+    buffer.set(this.#buffer);
+    this.#buffer = buffer;
+    this.#isEmpty = false;
   }
 
   async #flush(): Promise<void> {
@@ -175,6 +188,14 @@ export async function clearPending(fs: FileSystem, directory: string): Promise<v
   if ((await file.bytes()) === 0) return;
   await file.truncate(0);
   await file.datasync();
+}
+
+function head(): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(HEAD_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, MAGIC);
+  view.setUint16(4, VERSION);
+  return bytes;
 }
 
 const NAME = 'pending';

@@ -51,6 +51,10 @@ export class ReplicaRecord implements AsyncDisposable {
   readonly #digests = new Map<string, DigestRecord>();
   #state: RecordState;
   #isPendingNamed = false;
+  /** Of the journal that was begun last. */
+  #journal: PendingWriter | undefined;
+  /** What the journal's file says, as long as that is known without looking. */
+  #pending: { stamp: string | undefined } | undefined;
 
   static async open(fs: FileSystem, directory: string, replicaId: string): Promise<ReplicaRecord> {
     await fs.makeDirectory(directory);
@@ -135,50 +139,69 @@ export class ReplicaRecord implements AsyncDisposable {
 
   /** Begins the journal of a point; an older one is gone. */
   async startPoint(): Promise<PendingWriter> {
+    this.#journal = this.#pending = undefined;
     const writer = await PendingWriter.create(this.#fs, this.#directory, this.#isPendingNamed);
     this.#isPendingNamed = true;
+    this.#journal = writer;
     return writer;
   }
 
   /** The stamp of the point whose journal was finished last; the head's own when it was applied. */
   async pendingStamp(): Promise<string | undefined> {
-    await using pending = await PendingReader.open(this.#fs, this.#directory);
-    return pending === undefined ? undefined : parseState(pending.state)?.head?.stamp;
+    this.#pending ??= { stamp: await this.#readPendingStamp() };
+    return this.#pending.stamp;
   }
 
   /** The pending point is acknowledged: makes the record one of it. Redone from its start after a crash. */
   async applyPending(): Promise<void> {
-    {
-      await using pending = await PendingReader.open(this.#fs, this.#directory);
-      assert(pending !== undefined, 'no journal to apply');
-      const next = parseState(pending.state);
-      assert(next !== undefined, 'journal without a state');
-      const before = this.#state;
-      this.#state = next;
-      const touched = new Set<string>();
-      try {
-        await this.#fitDigests();
-        for (const { key, bytes } of next.disks) {
-          if (before.disks.find((disk) => disk.key === key)?.bytes !== bytes) touched.add(key);
-        }
-        for (const key of await this.#applyEntries(pending, next)) touched.add(key);
-        for (const key of touched) await this.digests(key).datasync();
-      } catch (error) {
-        this.#state = before;
-        throw error;
-      }
-      await this.save(next);
+    const finished = this.#journal?.finished;
+    // A journal of no entries that we wrote and synced ourselves has nothing to read back.
+    if (finished?.isEmpty === true) {
+      await this.#advance(finished.state, undefined);
+      return;
     }
+    await using pending = await PendingReader.open(this.#fs, this.#directory);
+    assert(pending !== undefined, 'no journal to apply');
+    await this.#advance(pending.state, pending);
   }
 
   /** The pending point did not come to be. */
   async discardPending(): Promise<void> {
+    this.#journal = this.#pending = undefined;
     await clearPending(this.#fs, this.#directory);
+    this.#pending = { stamp: undefined };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const digests of this.#digests.values()) await digests[Symbol.asyncDispose]();
     this.#digests.clear();
+  }
+
+  async #readPendingStamp(): Promise<string | undefined> {
+    await using pending = await PendingReader.open(this.#fs, this.#directory);
+    return pending === undefined ? undefined : parseState(pending.state)?.head?.stamp;
+  }
+
+  async #advance(text: string, pending: PendingReader | undefined): Promise<void> {
+    const next = parseState(text);
+    assert(next !== undefined, 'journal without a state');
+    const before = this.#state;
+    this.#state = next;
+    const touched = new Set<string>();
+    try {
+      await this.#fitDigests();
+      for (const { key, bytes } of next.disks) {
+        if (before.disks.find((disk) => disk.key === key)?.bytes !== bytes) touched.add(key);
+      }
+      const applied = pending === undefined ? [] : await this.#applyEntries(pending, next);
+      for (const key of applied) touched.add(key);
+      for (const key of touched) await this.digests(key).datasync();
+    } catch (error) {
+      this.#state = before;
+      throw error;
+    }
+    await this.save(next);
+    this.#pending = { stamp: next.head?.stamp };
   }
 
   async #applyEntries(pending: PendingReader, next: RecordState): Promise<Set<string>> {
