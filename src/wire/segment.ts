@@ -16,8 +16,8 @@
  *        .      P  payload: the blocks' bytes, one after another, encoded
  *
  * All integers are big-endian. A data segment holds at most SEGMENT_BLOCKS_MAX blocks; a zero segment has no such
- *       20      4  crc32 of bytes 0 to 19, the runs, the digests, and the payload when it is compressed
- * it, and whoever decodes the segment checks them. Pure.
+ * bound, since it carries no bytes. The checksum leaves out a payload that is the blocks' own bytes: their digests
+ * cover it, and whoever decodes the segment checks them. Pure.
  */
 import assert from 'node:assert/strict';
 import { constants, crc32, zstdDecompressSync } from 'node:zlib';
