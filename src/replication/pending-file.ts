@@ -18,7 +18,8 @@ import assert from 'node:assert/strict';
 import { crc32 } from 'node:zlib';
 import { DIGEST_BYTES } from '#/disk/digest.ts';
 import type { File, FileSystem } from '#/disk/file-system.ts';
-import type { GroupChange } from './block-codec.ts';
+import { blocksIn, type Run } from '#/wire/segment.ts';
+import { extendRuns, type GroupChange } from './block-codec.ts';
 import { GROUP_BLOCKS } from './limits.ts';
 
 const MAGIC = 0x4150504a;
@@ -87,9 +88,10 @@ export class PendingWriter implements AsyncDisposable {
     this.#buffer.set(change.changed, at + 8);
     this.#buffer.set(change.node, at + 8 + BITMAP_BYTES);
     let end = at + ENTRY_HEAD_BYTES;
-    for (const index of setBits(change.changed)) {
-      this.#buffer.set(change.digests.subarray(index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES), end);
-      end += DIGEST_BYTES;
+    for (const { first, count } of setRuns(change.changed)) {
+      const digests = change.digests.subarray(first * DIGEST_BYTES, (first + count) * DIGEST_BYTES);
+      this.#buffer.set(digests, end);
+      end += digests.length;
     }
     view.setUint32(CRC_AT, entryChecksum(this.#buffer.subarray(at, end)));
     this.#buffered = end;
@@ -204,13 +206,19 @@ function pathIn(directory: string): string {
   return `${directory}/${NAME}`;
 }
 
-/** Indices of the set bits, ascending. */
-export function* setBits(bitmap: Uint8Array): Generator<number> {
+/** Runs of set bits, ascending, none touching another: of a first copy there is one. */
+export function setRuns(bitmap: Uint8Array): Run[] {
+  const runs: Run[] = [];
   for (let byte = 0; byte < bitmap.length; byte++) {
+    if (bitmap[byte] === 0xff) {
+      extendRuns(runs, byte * 8, 8);
+      continue;
+    }
     for (let bits = bitmap[byte]!; bits !== 0; bits &= bits - 1) {
-      yield byte * 8 + (31 - Math.clz32(bits & -bits));
+      extendRuns(runs, byte * 8 + (31 - Math.clz32(bits & -bits)));
     }
   }
+  return runs;
 }
 
 async function read(file: File): Promise<PendingReader | undefined> {
@@ -245,7 +253,7 @@ function decodeEntry(bytes: Uint8Array): PendingEntry | undefined {
   if (bytes.length < ENTRY_HEAD_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const changed = bytes.slice(8, 8 + BITMAP_BYTES);
-  const length = ENTRY_HEAD_BYTES + [...setBits(changed)].length * DIGEST_BYTES;
+  const length = ENTRY_HEAD_BYTES + blocksIn(setRuns(changed)) * DIGEST_BYTES;
   if (bytes.length < length) return undefined;
   const entry = bytes.subarray(0, length);
   if (view.getUint32(CRC_AT) !== entryChecksum(entry)) return undefined;

@@ -19,7 +19,7 @@ import type { FileSystem } from '#/disk/file-system.ts';
 import { Failure } from '#/lib/failure.ts';
 import { DigestRecord, groupLength } from './digest-record.ts';
 import { DISKS_MAX, GROUP_BLOCKS } from './limits.ts';
-import { clearPending, PendingReader, PendingWriter, setBits } from './pending-file.ts';
+import { clearPending, PendingReader, PendingWriter, setRuns } from './pending-file.ts';
 import type { Range } from './ranges.ts';
 
 export type RecordDisk = {
@@ -222,9 +222,9 @@ export class ReplicaRecord implements AsyncDisposable {
       // are laid over it, and the node proves the result.
       const nodes = await record.nodes(0, group * GROUP_BLOCKS, groupLength(group, record.blocks));
       let at = 0;
-      for (const index of setBits(changed)) {
-        nodes.set(digests.subarray(at, at + DIGEST_BYTES), index * DIGEST_BYTES);
-        at += DIGEST_BYTES;
+      for (const { first, count } of setRuns(changed)) {
+        nodes.set(digests.subarray(at, at + count * DIGEST_BYTES), first * DIGEST_BYTES);
+        at += count * DIGEST_BYTES;
       }
       await record.writeGroups(group, nodes);
       if (Buffer.compare(await record.node(group), node) !== 0) {

@@ -15,7 +15,7 @@ import { changedGroups, type GroupPlan } from './changed-groups.ts';
 import { COMPARE_RANGES_MAX, GROUP_BLOCKS, GROUP_BYTES, GROUPS_IN_FLIGHT } from './limits.ts';
 import type { ReplicaSession } from './link.ts';
 import { inOrder } from './ordered.ts';
-import { setBits, type PendingWriter } from './pending-file.ts';
+import { setRuns, type PendingWriter } from './pending-file.ts';
 import { normalized, union, type Range } from './ranges.ts';
 import type { ReplicaRecord } from './replica-record.ts';
 import type { MomentDisk } from './source.ts';
@@ -210,8 +210,9 @@ class DiskTransfer {
   }
 
   #noteChanged(group: number, change: GroupChange): void {
-    for (const index of setBits(change.changed)) {
-      this.#changed.push({ offset: (group * GROUP_BLOCKS + index) * BLOCK_BYTES, length: BLOCK_BYTES });
+    for (const { first, count } of setRuns(change.changed)) {
+      const offset = (group * GROUP_BLOCKS + first) * BLOCK_BYTES;
+      this.#changed.push({ offset, length: count * BLOCK_BYTES });
     }
     if (this.#changed.length > 4 * COMPARE_RANGES_MAX) {
       this.#changed = normalized(this.#changed, COMPARE_RANGES_MAX);
