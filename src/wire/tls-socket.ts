@@ -56,6 +56,8 @@ export class SocketTransport implements Transport {
     this.#socket = socket;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_AFTER_MS);
+    // Writes of several pieces at once are copied into one by Node; long ones go out from where they lie.
+    Reflect.set(socket, '_writev', null);
     this.#startReceiving();
     socket.on('end', () => this.#ended());
     socket.on('error', (error) => this.#lost(error));
@@ -67,17 +69,16 @@ export class SocketTransport implements Transport {
     if (this.#error !== undefined) return Promise.reject(this.#error);
     // Until the kernel has taken all of it: what waits for a slow peer is in the kernel's buffer, and once in ours.
     return new Promise((resolve, reject) => {
-      const last = parts.length - 1;
+      const pieces = gathered(parts);
+      const last = pieces.length - 1;
       const sent = (error?: Error | null): void => {
         if (error) reject(this.#lost(error));
         else resolve();
       };
-      socket.cork();
-      for (const [index, part] of parts.entries()) {
-        if (index < last) socket.write(part);
-        else socket.write(part, sent);
+      for (const [index, piece] of pieces.entries()) {
+        if (index < last) socket.write(piece);
+        else socket.write(piece, sent);
       }
-      socket.uncork();
     });
   }
 
@@ -177,4 +178,26 @@ export class SocketTransport implements Transport {
 function readNow(socket: TLSSocket): Uint8Array | undefined {
   const early: unknown = socket.read();
   return early instanceof Uint8Array ? early : undefined;
+}
+
+/** Pieces shorter than this are put together: a record and a call for each would cost more than a copy. */
+const GATHERED_BYTES_MAX = 16 * 1024;
+
+function gathered(parts: readonly Uint8Array[]): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  let short: Uint8Array[] = [];
+  const flush = (): void => {
+    if (short.length > 0) pieces.push(short.length === 1 ? short[0]! : Buffer.concat(short));
+    short = [];
+  };
+  for (const part of parts) {
+    if (part.length < GATHERED_BYTES_MAX) {
+      short.push(part);
+      continue;
+    }
+    flush();
+    pieces.push(part);
+  }
+  flush();
+  return pieces;
 }
