@@ -1,5 +1,5 @@
 /** The agent's configuration (docs/operate/configuration.md), typed and frozen. */
-import { absolutePath, type ConfigOf, httpsUrl, optional } from '#/lib/config.ts';
+import { absolutePath, type ConfigOf, httpsUrl, oneOf, optional } from '#/lib/config.ts';
 
 export const AGENT_CONFIG = {
   /** Key, certificate, last orders, digest records (0.4 % of the protected disks), how recoveries stand. */
@@ -13,6 +13,10 @@ export const AGENT_CONFIG = {
   runDirectory: optional(absolutePath, '/run/antipode'),
   /** Where libvirt keeps the state of software TPMs. */
   tpmDirectory: optional(absolutePath, '/var/lib/libvirt/swtpm'),
+  /** libvirt's directory of hooks, as this program sees it. */
+  hookDirectory: optional(absolutePath, '/etc/libvirt/hooks'),
+  /** What is done with a running copy of a VM that runs at another site. */
+  supersededVm: optional(oneOf('pause', 'destroy'), 'pause' as const),
   managerUrl: httpsUrl,
   joinTokenFile: optional(absolutePath, undefined),
 };

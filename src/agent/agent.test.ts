@@ -169,6 +169,7 @@ async function prepare(port: number): Promise<void> {
       scratch_directory: `${daemon.directory}/scratch`,
       run_directory: `${daemon.directory}/run`,
       tpm_directory: `${daemon.directory}/swtpm`,
+      hook_directory: `${daemon.directory}/../etc/hooks`,
       manager_url: managerUrl,
     },
   };

@@ -11,13 +11,14 @@ import { ControlClient } from '#/control/control-client.ts';
 import { EventBuffer } from '#/control/event-buffer.ts';
 import { ManagerClient, type Membership } from '#/control/manager-client.ts';
 import { joinedMembership } from '#/control/member-file.ts';
-import { AgentOrders } from '#/control/orders.ts';
+import { AgentOrders, type TrustedSite } from '#/control/orders.ts';
 import type { AgentReport } from '#/control/reports.ts';
 import { lockDirectory } from '#/lib/directory-lock.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Log } from '#/lib/log.ts';
 import { systemClock as clock } from '#/lib/system-clock.ts';
 import { systemRandom } from '#/lib/system-random.ts';
+import { NodeFileSystem } from '#/disk/node-file-system.ts';
 import type { DomainEvent } from '#/libvirt/events.ts';
 import { CycleGate } from '#/replication/cycle-gate.ts';
 import { SessionPool } from '#/wire/session-pool.ts';
@@ -26,13 +27,20 @@ import type { AgentConfig } from './agent-config.ts';
 import { AgentTasks } from './agent-tasks.ts';
 import { CodecWorkers } from './codec-workers.ts';
 import { DomainWatch } from './domain-watch.ts';
+import { FenceStore } from './fence-store.ts';
+import { Fencing } from './fencing.ts';
+import { HookKeeper } from './hook-keeper.ts';
 import { InventoryKeeper } from './inventory-keeper.ts';
 import { LibvirtConnection } from './libvirt-connection.ts';
+import { reloadLibvirt } from './libvirt-reload.ts';
 import { CODEC_THREADS_MAX, CYCLES_AT_ONCE } from './limits.ts';
 import { failureReport } from './protection.ts';
 import { Protections } from './protections.ts';
 import type { LinkIdentity } from './replica-connection.ts';
 import { VmTurns } from './vm-turns.ts';
+
+/** Of the fence records, within `data_directory`. */
+const FENCE_DIRECTORY = 'fence';
 
 /** Runs until the signal aborts. Throws what keeps it from starting, and what only a bug can cause. */
 export async function runAgent(config: AgentConfig, log: Log, signal: AbortSignal): Promise<void> {
@@ -68,6 +76,8 @@ class Agent {
   readonly #pool = new SessionPool(clock);
   readonly #protections: Protections;
   readonly #tasks: AgentTasks;
+  readonly #hooks: HookKeeper;
+  readonly #fencing: Fencing;
   readonly #control: ControlClient<AgentOrders>;
   readonly #broken = Promise.withResolvers<never>();
   #membership: Membership;
@@ -121,12 +131,15 @@ class Agent {
       ended,
       broken,
     });
+    [this.#hooks, this.#fencing] = this.#createFencing();
     this.#control = this.#createControl();
   }
 
   async run(signal: AbortSignal): Promise<void> {
     const upkeep = new AbortController();
-    const connection = [this.#libvirt, this.#inventory, this.#tasks].map((part) => part.run(upkeep.signal));
+    await this.#fencing.load();
+    const parts = [this.#libvirt, this.#fencing, this.#inventory, this.#tasks];
+    const connection = parts.map((part) => part.run(upkeep.signal));
     await this.#control.takeKeptOrders();
     const work = Promise.all([...connection, this.#control.run(upkeep.signal)]);
     work.catch((error: unknown) => this.#broken.reject(error));
@@ -139,6 +152,30 @@ class Agent {
       upkeep.abort(new Failure('cancelled', 'the agent stops'));
       await Promise.allSettled([work]);
     }
+  }
+
+  #createFencing(): [HookKeeper, Fencing] {
+    const { dataDirectory, hookDirectory, libvirtSocket, supersededVm: policy } = this.#config;
+    const log = this.#log;
+    const siteId = this.#membership.site_id;
+    const siteName = this.#trust().find((site) => site.site_id === siteId)?.site_name ?? siteId;
+    const store = new FenceStore(new NodeFileSystem(dataDirectory), FENCE_DIRECTORY);
+    const fenceDirectory = join(dataDirectory, FENCE_DIRECTORY);
+    const hook = { hookDirectory, fenceDirectory, siteId, siteName };
+    const hooks = new HookKeeper({ hook, store, reload: () => reloadLibvirt(libvirtSocket), clock, log });
+    const fencing = new Fencing({
+      siteId,
+      libvirt: this.#libvirt,
+      store,
+      hooks,
+      policy,
+      trust: () => this.#trust(),
+      clock,
+      log,
+      events: this.#events,
+      changed: () => this.#control.changed(),
+    });
+    return [hooks, fencing];
   }
 
   #createControl(): ControlClient<AgentOrders> {
@@ -165,6 +202,8 @@ class Agent {
   /** Stopping a protection may take until its moment is let go of, and must not hold up tasks or later orders. */
   async #ordered(orders: AgentOrders): Promise<void> {
     this.#orders = orders;
+    // On disk before a recovered VM is started by it.
+    await this.#fencing.take(orders);
     this.#tasks.take(orders.tasks);
     this.#protect(orders);
   }
@@ -182,6 +221,7 @@ class Agent {
 
   #happened(event: DomainEvent): void {
     this.#watch.deliver(event);
+    this.#fencing.happened(event);
     this.#inventory.happened(event);
     const isShutDown =
       event.kind === 'lifecycle' && event.change === 'stopped' && event.reason === 'shutdown';
@@ -189,14 +229,17 @@ class Agent {
   }
 
   /** Trust comes with the orders; what joining has brought stands in until the first ones are here. */
+  #trust(): readonly TrustedSite[] {
+    return this.#orders?.trust ?? this.#membership.trust;
+  }
+
   #identity(): LinkIdentity {
-    const trust = this.#orders?.trust ?? this.#membership.trust;
     return {
       credentials: {
         certificatePem: this.#membership.certificate_pem,
         privateKeyPem: this.#membership.private_key_pem,
       },
-      authorities: new Map(trust.map((site) => [site.site_id, site.ca_pem])),
+      authorities: new Map(this.#trust().map((site) => [site.site_id, site.ca_pem])),
     };
   }
 
@@ -211,9 +254,11 @@ class Agent {
         libvirt_failure: failure === undefined ? null : failureReport(failure),
         storage_path: this.#config.storageDirectory,
         storage_free_bytes: bavail * bsize,
+        start_hook: this.#hooks.report,
       },
       vms: [...this.#inventory.vms],
       replications: this.#protections.reports(),
+      fences: this.#fencing.reports(),
       tasks: this.#tasks.reports(),
       events: this.#events.pending(),
     };

@@ -144,6 +144,7 @@ async function prepare(task: RecoverTask, context: RecoverContext): Promise<Adap
         epoch: task.epoch,
         purpose: task.purpose,
       },
+      ...(task.claim === undefined ? {} : { claim: task.claim }),
       disks: task.view.disks.map((disk) => ({
         key: disk.key,
         overlayPath: `${directory}/${disk.key}.qcow2`,

@@ -40,6 +40,13 @@ export const Host = Type.Object(
     networks: Type.Array(Name),
     storage_path: nullable(Text),
     storage_free_bytes: nullable(Bytes),
+    /** Whether libvirt there was seen to refuse the start of a copy that has yielded; null while that is not known. */
+    start_hook: nullable(
+      Type.Object(
+        { is_working: Type.Boolean(), checked_ms: nullable(Milliseconds), failure: nullable(Problem) },
+        closed,
+      ),
+    ),
     vm_count: Type.Integer(),
   },
   closed,
@@ -77,6 +84,19 @@ export const Vm = Type.Object(
     ),
     /** Why it cannot be protected; empty when it can. */
     refusals: Type.Array(Text),
+    /** Set when this copy must not run, because another site runs the VM. */
+    fence: nullable(
+      Type.Object(
+        {
+          epoch: Type.Integer(),
+          site_name: Name,
+          /** yielded: it does not run. failing: it may. unknown: its host does not report. */
+          state: Type.String(),
+          yielded_ms: nullable(Milliseconds),
+        },
+        closed,
+      ),
+    ),
     /** Names of the sites it is protected to. */
     protected_to: Type.Array(Name),
     /** The recovery that brought it up here, if one did. */

@@ -15,6 +15,49 @@ export type SiteCard = Static<typeof SiteCard>;
 
 export const PairRequest = Type.Object({ token: Type.String({ maxLength: 1024 }), site: SiteCard }, closed);
 
+/** A site's signed word that it runs a VM from an epoch on (docs/fencing.md, section 1). */
+export const Claim = Type.Object(
+  {
+    vm_uuid: Type.String({ pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' }),
+    epoch: Type.Integer({ minimum: 1, maximum: 999_999_999 }),
+    site_id: Id,
+    issued_ms: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+    signature: Type.String({ pattern: '^[\\w-]{86}$' }),
+  },
+  closed,
+);
+
+export const ClaimsTold = Type.Object(
+  {
+    claims: Type.Array(Type.Object({ claim: Claim, vm_name: Name }, closed), { maxItems: 500 }),
+    /** How long to wait until copies of the first VM were seen to yield. */
+    wait_ms: Type.Integer({ minimum: 0, maximum: 30_000 }),
+  },
+  closed,
+);
+export type ClaimsTold = Static<typeof ClaimsTold>;
+
+/** What a site did with a claim. */
+export const ClaimAnswer = Type.Object(
+  {
+    vm_uuid: Type.String(),
+    /**
+     * refused: not believed, for the reason in `message`. absent: no host of the site has a copy. yielded: the copy was
+     * seen not to run. pending: it may still run; `message` says why.
+     */
+    state: Type.Union([
+      Type.Literal('refused'),
+      Type.Literal('absent'),
+      Type.Literal('yielded'),
+      Type.Literal('pending'),
+    ]),
+    message: Text,
+  },
+  closed,
+);
+export type ClaimAnswer = Static<typeof ClaimAnswer>;
+export const ClaimAnswers = Type.Object({ answers: Type.Array(ClaimAnswer, { maxItems: 500 }) }, closed);
+
 /** A VM to keep a replica of. */
 export const ReplicaRequest = Type.Object(
   {
@@ -23,6 +66,8 @@ export const ReplicaRequest = Type.Object(
     vm_name: Name,
     rpo_ms: Milliseconds,
     retention: Retention,
+    /** By which the asking site runs the VM, when its epoch was ever raised. */
+    claim: Type.Optional(Claim),
     disks: Type.Array(
       /** `need_bytes` is what the first copy takes at the target. */
       Type.Object({ key: Name, bytes: Bytes, need_bytes: Bytes }, closed),

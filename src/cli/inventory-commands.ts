@@ -13,7 +13,7 @@ export function registerInventoryCommands(program: Command): void {
     titles: ['VM', 'STATE', 'HOST', 'MEMORY', 'DISKS', 'PROTECTED TO', 'CANNOT BE PROTECTED BECAUSE'],
     row: (vm) => [
       vm.name,
-      vm.state,
+      vm.fence === null ? vm.state : `${vm.state}, ${fenced(vm.fence)}`,
       vm.host_name,
       bytes(vm.memory_bytes),
       vm.disks.map((disk) => `${disk.key} ${bytes(disk.bytes)}`).join(', '),
@@ -24,12 +24,13 @@ export function registerInventoryCommands(program: Command): void {
   list<Host>(program, {
     name: 'hosts',
     about: 'KVM hosts of the site',
-    titles: ['HOST', 'ID', 'LAST REPORT', 'LIBVIRT', 'VMS', 'MEMORY', 'FREE STORAGE'],
+    titles: ['HOST', 'ID', 'LAST REPORT', 'LIBVIRT', 'START HOOK', 'VMS', 'MEMORY', 'FREE STORAGE'],
     row: (host) => [
       host.name,
       host.id,
       reportAge(host.report_ms, host.is_alive),
       host.libvirt_failure === null ? (host.libvirt_version ?? '') : `down: ${host.libvirt_failure.message}`,
+      startHook(host),
       String(host.vm_count),
       host.memory_bytes === null ? '' : bytes(host.memory_bytes),
       host.storage_free_bytes === null ? '' : bytes(host.storage_free_bytes),
@@ -85,6 +86,16 @@ function list<Item>(
     else print(table(kind.titles, page.items.map(kind.row), `no ${kind.name} yet`));
   });
   examples(command, [`antipode ${kind.name}`, `antipode ${kind.name} --json`]);
+}
+
+function fenced({ epoch, site_name: site, state }: NonNullable<Vm['fence']>): string {
+  const runs = `runs at ${site} since epoch ${epoch}`;
+  return state === 'failing' ? `MUST NOT RUN: it ${runs}` : `has yielded: ${runs}`;
+}
+
+function startHook({ start_hook: hook }: Host): string {
+  if (hook === null || hook.checked_ms === null) return 'not known';
+  return hook.is_working ? 'works' : `IDLE: ${hook.failure?.message ?? 'for an unknown reason'}`;
 }
 
 function reportAge(reportMs: number | null, isAlive: boolean): string {

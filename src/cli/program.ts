@@ -28,6 +28,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./recover-commands.ts')).registerRecoverCommands,
   },
   {
+    names: ['fence'],
+    load: async () => (await import('./fence-commands.ts')).registerFenceCommands,
+  },
+  {
     names: ['vms', 'hosts', 'replication-servers', 'sites'],
     load: async () => (await import('./inventory-commands.ts')).registerInventoryCommands,
   },

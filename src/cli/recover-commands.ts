@@ -48,7 +48,10 @@ function registerRecover(program: Command): void {
       .option('--network <there=here...>', 'what to connect its networks to')
       .option('--serial-text <text>', 'text on its serial console that counts as its sign of life')
       .option('--sign-of-life-timeout <duration>', 'how long to wait for it')
-      .option('--force', 'although it still runs at the protected site: two copies will run')
+      .option(
+        '--force',
+        'although it runs at the protected site: the copy there is paused first, not shut down',
+      )
       .option('--no-wait', 'do not wait for its end'),
   ).action(async (vm: string, options: RecoverOptions) => {
     const startedMs = Date.now();
@@ -65,6 +68,11 @@ function registerRecover(program: Command): void {
     throwIfFailed(view);
     if (!isQuiet) print(summary(view, startedMs));
   });
+  command.addHelpText(
+    'after',
+    '\nA site that answers is made to stop its copy before one runs here. A site that does not answer is not waited ' +
+      'for: that\nis the disaster. Its copy yields as soon as it is heard of again.',
+  );
   examples(command, [
     'antipode recover ledger --test             # try it; nothing of production is touched',
     'antipode cleanup ledger                    # and take the copy down again',

@@ -33,6 +33,31 @@ export const ServerEndpoint = Type.Object(
 );
 export type ServerEndpoint = Static<typeof ServerEndpoint>;
 
+/** A site's signed word that it runs a VM from an epoch on (docs/fencing.md, section 1). */
+export const EpochClaim = Type.Object(
+  {
+    vm_uuid: Uuid,
+    epoch: Type.Integer({ minimum: 1, maximum: 999_999_999 }),
+    site_id: Id,
+    issued_ms: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+    signature: Type.String({ pattern: '^[\\w-]{86}$' }),
+  },
+  closed,
+);
+
+/** A claim that every host of the site is to know. */
+export const ClaimOrder = Type.Object(
+  {
+    claim: EpochClaim,
+    vm_name: Name,
+    /** This host's copy is the one that the claim is about: it carries the claim in its definition. */
+    is_here: Type.Boolean(),
+  },
+  closed,
+);
+export type ClaimOrder = Static<typeof ClaimOrder>;
+export const CLAIMS_MAX = 20_000;
+
 /** One VM to replicate to one site. */
 export const ProtectionOrder = Type.Object(
   {
@@ -85,6 +110,8 @@ export const RecoverTask = Type.Object(
     purpose: Type.Union([Type.Literal('recovery'), Type.Literal('test')]),
     /** The VM keeps its UUID and MAC addresses in a recovery and gets new ones in a test. */
     epoch: Type.Integer({ minimum: 1 }),
+    /** By which the recovered VM runs here; a test has none. */
+    claim: Type.Optional(EpochClaim),
     /** Protected site's network name to this site's; what is not named goes to `default_network`. */
     networks: Type.Record(Name, Name),
     default_network: Type.Union([Name, Type.Null()]),
@@ -119,6 +146,7 @@ export const AgentOrders = Type.Object(
     site_id: Id,
     trust: Type.Array(TrustedSite, { maxItems: 64 }),
     protections: Type.Array(ProtectionOrder, { maxItems: 10_000 }),
+    claims: Type.Optional(Type.Array(ClaimOrder, { maxItems: CLAIMS_MAX })),
     tasks: Type.Array(AgentTask, { maxItems: 1000 }),
   },
   closed,

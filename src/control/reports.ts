@@ -48,6 +48,33 @@ export const VmReport = Type.Object(
 );
 export type VmReport = Static<typeof VmReport>;
 
+/** How a host stands to a VM that runs at another site. */
+export const FenceReport = Type.Object(
+  {
+    vm_uuid: Type.String({ maxLength: 36 }),
+    vm_name: Name,
+    /** Of the claim that is on disk here. */
+    epoch: Type.Integer({ minimum: 1 }),
+    site_id: Id,
+    /** yielded: the copy here does not run. absent: there is none here. failing: it may run. */
+    state: Type.Union([Type.Literal('yielded'), Type.Literal('absent'), Type.Literal('failing')]),
+    /** libvirt's word for its state; empty without a copy. */
+    vm_state: Type.String({ maxLength: 32 }),
+    /** When it yielded; null while it has not. */
+    yielded_ms: nullable(Milliseconds),
+    failure: nullable(FailureReport),
+  },
+  closed,
+);
+export type FenceReport = Static<typeof FenceReport>;
+
+/** Whether libvirt was seen to refuse a start by our hook. */
+export const StartHookReport = Type.Object(
+  { is_working: Type.Boolean(), checked_ms: nullable(Milliseconds), failure: nullable(FailureReport) },
+  closed,
+);
+export type StartHookReport = Static<typeof StartHookReport>;
+
 /** How the replication of one VM stands, as its agent knows it. */
 export const ReplicationReport = Type.Object(
   {
@@ -172,11 +199,13 @@ export const AgentReport = Type.Object(
         networks: Type.Array(Name, { maxItems: 256 }),
         storage_path: Text,
         storage_free_bytes: Bytes,
+        start_hook: Type.Optional(StartHookReport),
       },
       closed,
     ),
     vms: Type.Array(VmReport, { maxItems: 10_000 }),
     replications: Type.Array(ReplicationReport, { maxItems: 10_000 }),
+    fences: Type.Optional(Type.Array(FenceReport, { maxItems: 20_000 })),
     tasks: Type.Array(TaskReport, { maxItems: 1000 }),
     events: Type.Array(EventReport, { maxItems: 1000 }),
   },

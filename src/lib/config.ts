@@ -93,6 +93,17 @@ export const httpsUrl: Setting<{ host: string; port: number }> = {
   },
 };
 
+/** One of a few words. */
+export function oneOf<const Word extends string>(...words: Word[]): Setting<Word> {
+  return {
+    read: (value, where) => {
+      const found = words.find((word) => word === value);
+      if (found === undefined) throw invalid(where, `not one of ${words.join(', ')}`);
+      return found;
+    },
+  };
+}
+
 export function section<S extends Shape>(shape: S): Setting<ConfigOf<S>> {
   return { read: (value, where) => parseConfig(value, shape, where) };
 }

@@ -23,6 +23,7 @@ import {
 } from '@peculiar/x509';
 import { createKeyPair, createRequest, importKeyPair, KEY_ALGORITHM } from '#/control/key-pair.ts';
 import type { Clock } from '#/lib/clock.ts';
+import { claimText, type EpochClaim, type UnsignedClaim } from '#/lib/epoch-claim.ts';
 import { Failure } from '#/lib/failure.ts';
 import { identityUri, type PeerIdentity } from '#/lib/peer-identity.ts';
 import { readFileIfThere, writeSecretFile } from './secret-file.ts';
@@ -113,6 +114,13 @@ export class CertificateAuthority {
       ],
     });
     return { certificatePem: `${certificate.toString('pem')}\n`, expiresMs: notAfterMs };
+  }
+
+  /** The site's word that it runs a VM from an epoch on. */
+  async sign(claim: UnsignedClaim): Promise<EpochClaim> {
+    const text = new TextEncoder().encode(claimText(claim));
+    const signature = await crypto.subtle.sign(KEY_ALGORITHM, this.#keys.privateKey, text);
+    return { ...claim, signature: Buffer.from(signature).toString('base64url') };
   }
 
   /** A fresh key with its certificate, for the manager itself. */

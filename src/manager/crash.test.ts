@@ -157,6 +157,7 @@ for (const [kind, every] of [
     const done = new Set<string>();
     const working = [agent, server].map((program) => work(program, done, stop.signal));
     const job = await east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', force: true });
+    const yielding = westAgent.yields(2);
     let killCount = 0;
     let recordCount = 0;
     for (let sequence = 0; ;) {
@@ -170,10 +171,11 @@ for (const [kind, every] of [
     }
     stop.abort();
     await Promise.all(working);
+    await yielding;
     const end = await east.api<RecoveryView>('GET', `/recoveries/${job.id}`);
     assert.deepEqual(
       end.steps.map((step) => [step.name, step.state]),
-      ['raise_epoch', 'open_view', 'recover', 'close_view'].map((name) => [name, 'done']),
+      ['raise_epoch', 'stop_source', 'open_view', 'recover', 'close_view'].map((name) => [name, 'done']),
     );
     assert.deepEqual(
       [...done].toSorted(),
@@ -183,7 +185,7 @@ for (const [kind, every] of [
     );
     const replicas = await east.api<{ items: { epoch: number }[] }>('GET', '/replicas');
     assert.equal(replicas.items[0]?.epoch, 2, 'the epoch is raised once');
-    // started, four steps begun, four done, and the end; fewer only when a kill came after two of them.
+    // started, five steps begun, five done, and the end; fewer only when a kill came after two of them.
     assert(killCount >= 5 / every, `killed ${killCount} times`);
   });
 }

@@ -26,6 +26,13 @@ export const STREAM_HEARTBEAT_MS = 10_000;
 export const PEER_TIMEOUT_MS = 5000;
 /** Replicas and protections are compared with the other site this often. */
 export const SYNC_EVERY_MS = 5000;
+/** Claims that another site has not taken yet are told to it again this often. */
+export const CLAIMS_TELL_EVERY_MS = 1000;
+export const CLAIMS_TELL_TIMEOUT_MS = 2000;
+/** In one request to another site. */
+export const CLAIMS_TOLD_AT_ONCE = 500;
+/** How long a recovery waits for the old copy to be seen to yield, at a site that answers. */
+export const YIELD_WAIT_MS = 10_000;
 export const MEMBERS_MAX = 1000;
 export const PROTECTIONS_MAX = 10_000;
 export const REPLICAS_MAX = 100_000;

@@ -14,12 +14,14 @@ import type { Random } from '#/lib/random.ts';
 import { Admission } from './admission.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
 import { Changes } from './changes.ts';
+import { Claims } from './claims.ts';
 import type { Context } from './context.ts';
 import { EventLog } from './event-log.ts';
+import { Fences } from './fences.ts';
 import { listenHttps, listenUnix, secureOptions } from './http/listeners.ts';
 import { createApplication, type UnixSockets } from './http/server.ts';
 import { Inventory } from './inventory.ts';
-import { SYNC_EVERY_MS } from './limits.ts';
+import { CLAIMS_TELL_EVERY_MS, SYNC_EVERY_MS } from './limits.ts';
 import type { ManagerConfig } from './manager-config.ts';
 import { openManagerKeys, type OwnKeys } from './manager-keys.ts';
 import { Orders } from './orders.ts';
@@ -46,6 +48,8 @@ export class Manager implements AsyncDisposable {
   readonly orders: Orders;
   readonly admission: Admission;
   readonly peers: Peers;
+  readonly claims: Claims;
+  readonly fences: Fences;
   readonly protections: Protections;
   readonly replicas: Replicas;
   readonly recoveries: Recoveries;
@@ -54,6 +58,8 @@ export class Manager implements AsyncDisposable {
   readonly #engine: RecoveryEngine;
   readonly #stop = new AbortController();
   readonly #loops: Promise<void>[] = [];
+  /** Whether each paired site answered the last comparison, by its id. */
+  readonly #answered = new Map<string, boolean>();
   #keys: OwnKeys;
   #application: FastifyInstance | undefined;
   #https: HttpsServer | undefined;
@@ -65,12 +71,14 @@ export class Manager implements AsyncDisposable {
     this.orders = new Orders(context);
     this.admission = new Admission(context, this.orders, new WrongTokens(context.clock));
     this.peers = new Peers(context, this.admission, () => this.#keys);
-    this.protections = new Protections(context, this.peers);
-    this.replicas = new Replicas(context);
+    this.claims = new Claims(context, this.peers);
+    this.fences = new Fences(context, this.peers, this.claims);
+    this.protections = new Protections(context, this.peers, this.claims);
+    this.replicas = new Replicas(context, this.claims);
     this.recoveries = new Recoveries(context, this.peers, this.replicas);
     this.watch = new RpoWatch(context);
     this.status = new Status(context, this.protections, this.watch);
-    this.#engine = new RecoveryEngine(context);
+    this.#engine = new RecoveryEngine(context, this.peers, this.claims);
   }
 
   /** Opens everything and listens. Throws config_invalid, storage_io, storage_corrupt, already_exists. */
@@ -132,6 +140,7 @@ export class Manager implements AsyncDisposable {
       const peers = await this.peers.list();
       await Promise.all(peers.map((peer) => this.#reconcile(peer)));
     });
+    this.#loop('claims', CLAIMS_TELL_EVERY_MS, () => this.claims.tell());
     this.#loop('keys', KEYS_CHECK_EVERY_MS, async () => {
       this.#keys = await openManagerKeys(this.context);
       this.#https?.setSecureContext(secureOptions(this.#keys, this.context.authority.caPem));
@@ -139,7 +148,7 @@ export class Manager implements AsyncDisposable {
   }
 
   async #reconcile(peer: Awaited<ReturnType<Peers['list']>>[number]): Promise<void> {
-    const before = this.peers.contact(peer.site_id)?.isReachable;
+    const before = this.#answered.get(peer.site_id);
     try {
       await this.protections.reconcile(peer);
     } catch (error) {
@@ -148,6 +157,7 @@ export class Manager implements AsyncDisposable {
       }
     }
     const isReachable = this.peers.contact(peer.site_id)?.isReachable;
+    if (isReachable !== undefined) this.#answered.set(peer.site_id, isReachable);
     if (before === undefined || before === isReachable) return;
     await this.context.events.record(this.context.db, {
       kind: isReachable === true ? 'site.reachable' : 'site.unreachable',

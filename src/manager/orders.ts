@@ -3,18 +3,21 @@
  * and numbered by their content, so that a program is only bothered when they changed.
  */
 import { createHash } from 'node:crypto';
-import type {
-  AgentOrders,
-  AgentTask,
-  ProtectionOrder,
-  ReplicaOrder,
-  ServerOrders,
-  ServerTask,
-  TrustedSite,
+import {
+  CLAIMS_MAX,
+  type AgentOrders,
+  type AgentTask,
+  type ClaimOrder,
+  type ProtectionOrder,
+  type ReplicaOrder,
+  type ServerOrders,
+  type ServerTask,
+  type TrustedSite,
 } from '#/control/orders.ts';
 import type { MemberKind } from '#/control/join.ts';
 import type { Context } from './context.ts';
 import { POLL_MS } from './limits.ts';
+import { claimOf, listClaims } from './store/claim-store.ts';
 import { orderRevision } from './store/member-store.ts';
 import { listPeers } from './store/peer-store.ts';
 import { listProtections, type Protection } from './store/protection-store.ts';
@@ -73,12 +76,29 @@ export class Orders {
     const protections = (await listProtections(db)).filter(
       (protection) => (inventory.hostOf(protection.vm_uuid)?.id ?? protection.host_id) === id,
     );
+    const ordered = protections.flatMap(protectionOrder);
     return {
       site_id: identity.siteId,
       trust: await this.trust(),
-      protections: protections.flatMap(protectionOrder),
+      protections: ordered,
+      claims: await this.#claims(id, new Set(ordered.map((order) => order.vm_uuid))),
       tasks: (await orderedTasks(db, id)).map((task) => task.body as AgentTask),
     };
+  }
+
+  /** Every host knows every claim: a VM may be moved to any of them. */
+  async #claims(hostId: string, protectedHere: ReadonlySet<string>): Promise<ClaimOrder[]> {
+    const { db, identity } = this.#context;
+    return (await listClaims(db))
+      .filter((record) => record.is_withdrawn === 0)
+      .slice(0, CLAIMS_MAX)
+      .map((record) => ({
+        claim: claimOf(record),
+        vm_name: record.vm_name,
+        is_here:
+          record.site_id === identity.siteId &&
+          (record.host_id === hostId || protectedHere.has(record.vm_uuid)),
+      }));
   }
 
   async #forServer(id: string): Promise<Omit<ServerOrders, 'revision'>> {

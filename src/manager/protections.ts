@@ -10,11 +10,13 @@ import { DEFAULT_RETENTION } from '#/api/common.ts';
 import { ReplicaGrant, SyncReply, type GrantState, type ReplicaRequest } from '#/api/peer.ts';
 import { DEFAULT_SCRATCH_BYTES, type ProtectionRequest } from '#/api/protections.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
+import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
 import { newId } from './ids.ts';
 import { PROTECTIONS_MAX } from './limits.ts';
 import type { Peers } from './peers.ts';
 import { checkRpo, checkVm, chooseDisks } from './protection-check.ts';
+import { claimOf } from './store/claim-store.ts';
 import type { PeerRow } from './store/peer-store.ts';
 import {
   addProtection,
@@ -27,12 +29,14 @@ import {
 export class Protections {
   readonly #context: Context;
   readonly #peers: Peers;
+  readonly #claims: Claims;
   /** Why the last try towards the other site failed, by protection. */
   readonly #failures = new Map<string, Failure>();
 
-  constructor(context: Context, peers: Peers) {
+  constructor(context: Context, peers: Peers, claims: Claims) {
     this.#context = context;
     this.#peers = peers;
+    this.#claims = claims;
   }
 
   list(): Promise<Protection[]> {
@@ -87,6 +91,7 @@ export class Protections {
     const disks = chooseDisks(vm, request.disks);
     const peer = await this.#peers.find(request.site);
     const former = await this.#former(vm.uuid, vm.name, peer);
+    await this.#checkClaim(vm);
     const protection: Protection = {
       id: newId(this.#context.random, 'protection'),
       vm_uuid: vm.uuid,
@@ -105,7 +110,7 @@ export class Protections {
       delete_replica: 0,
       created_ms: this.#context.clock.now(),
     };
-    const ask = replicaRequest(protection, disks);
+    const ask = await this.#replicaRequest(protection, disks);
     const checkCall = { method: 'POST', path: '/peer/v1/replicas/check', body: ask } as const;
     await this.#peers.call(peer, checkCall, Type.Object({}));
     await this.#record(protection, former);
@@ -126,6 +131,23 @@ export class Protections {
         : `VM ${vmName} is protected to site ${peer.site_name} already`,
       { hint: `To change how, remove it first: antipode unprotect ${vmName}` },
     );
+  }
+
+  /** A copy that has yielded is not to be protected: the one that runs is, or this one is released first. */
+  async #checkClaim(vm: { uuid: string; name: string }): Promise<void> {
+    const claim = await this.#claims.find(vm.uuid);
+    if (claim === undefined || claim.site_id === this.#context.identity.siteId) return;
+    const peers = await this.#peers.list();
+    const site = peers.find((known) => known.site_id === claim.site_id)?.site_name ?? claim.site_id;
+    throw new Failure('conflict', `VM ${vm.name} runs at site ${site} since epoch ${claim.epoch}`, {
+      hint: `Protect it there. To run this copy again instead: antipode fence release ${vm.name}`,
+    });
+  }
+
+  async #replicaRequest(protection: Protection, disks: ReplicaRequest['disks']): Promise<ReplicaRequest> {
+    const record = await this.#claims.find(protection.vm_uuid);
+    const isRaised = record !== undefined && record.epoch > 1;
+    return { ...replicaRequest(protection, disks), ...(isRaised ? { claim: claimOf(record) } : {}) };
   }
 
   async #record(protection: Protection, former: Protection | undefined): Promise<void> {
@@ -178,6 +200,11 @@ export class Protections {
       epoch: grant.epoch,
       server: grant.server,
     } as const;
+    await this.#claims.claim(protection, {
+      epoch: grant.epoch,
+      raise: false,
+      relatedSiteId: protection.target_site_id,
+    });
     await db.transaction().execute(async (at) => {
       // Who removed the protection meanwhile has the last word.
       const from = ['requested', 'active'] as const;
@@ -255,7 +282,7 @@ export class Protections {
     if (vm === undefined) return;
     try {
       const disks = chooseDisks(vm, protection.disks);
-      await this.#ask(protection, peer, replicaRequest(protection, disks));
+      await this.#ask(protection, peer, await this.#replicaRequest(protection, disks));
     } catch (error) {
       const failure = failureIn(error);
       if (failure === undefined) throw error;

@@ -7,6 +7,7 @@ import type { Peers } from './peers.ts';
 import { checkName, checkOthers, checkReplica, checkSource, chooseHost } from './recovery-check.ts';
 import { closeTaskId, discardTaskId, recoverTaskId, viewTaskId } from './recovery-tasks.ts';
 import type { Replicas } from './replicas.ts';
+import { findClaim } from './store/claim-store.ts';
 import { addJob, findJob, jobsInState, listJobs, setJobState, type Job } from './store/job-store.ts';
 import { tasksOfJob, type Task } from './store/task-store.ts';
 
@@ -44,9 +45,10 @@ export class Recoveries {
     const name = asked.name ?? (purpose === 'test' ? `${replica.vm_name}-test` : replica.vm_name);
     checkName(this.#context, name, jobs);
     const host = chooseHost(this.#context, asked);
-    if (purpose === 'recovery' && asked.force !== true) {
-      await checkSource(this.#context, this.#peers, replica);
-    }
+    const isForced = asked.force === true;
+    const source =
+      purpose === 'test' ? 'answers' : await checkSource(this.#context, this.#peers, replica, isForced);
+    const highest = (await findClaim(db, replica.vm_uuid))?.epoch ?? 0;
     const job = {
       id: newId(random, 'job'),
       kind: 'recovery',
@@ -58,7 +60,8 @@ export class Recoveries {
         name,
         purpose,
         point: asked.point ?? 0,
-        epoch: purpose === 'recovery' ? replica.epoch + 1 : replica.epoch,
+        epoch: purpose === 'recovery' ? Math.max(replica.epoch, highest) + 1 : replica.epoch,
+        is_source_silent: source === 'silent',
         host_id: host.id,
         server_id: replica.server_id,
         networks: asked.networks ?? {},
@@ -161,9 +164,10 @@ export class Recoveries {
       host_id: job.request.host_id,
       epoch: job.request.epoch,
       state: job.state,
-      steps: job.steps.map(({ name, state, started_ms, ended_ms, failure }) => {
+      steps: job.steps.map(({ name, state, started_ms, ended_ms, failure, note }) => {
         const report = tasks.get(TASK_OF_STEP[name]?.(job.id) ?? '')?.report ?? null;
-        const details = report?.steps ?? [];
+        const own = note === null ? [] : [{ name: note, started_ms, ended_ms, note: null }];
+        const details = report?.steps ?? own;
         return { name, state, started_ms, ended_ms, failure, details, progress: report?.progress ?? null };
       }),
       result: tasks.get(recoverTaskId(job.id))?.report?.result ?? null,

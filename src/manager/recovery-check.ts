@@ -122,12 +122,18 @@ export function checkOthers(replica: ReplicaRecord, jobs: readonly Job[]): void 
 }
 
 /**
- * I5: a VM that still runs at the protected site is not brought up a second time unasked. When that site's manager
- * does not answer, the recovery goes on: that is what it is for, and the raised epoch fences what may still run there.
+ * I5: a VM that still runs at the protected site is not taken from there unasked; with `force` its copy yields first.
+ * When that site's manager does not answer, the recovery goes on: that is what it is for, and the raised epoch makes
+ * what may still run there yield when it is back. Resolves with whether the site answered.
  */
-export async function checkSource(context: Context, peers: Peers, replica: ReplicaRecord): Promise<void> {
+export async function checkSource(
+  context: Context,
+  peers: Peers,
+  replica: ReplicaRecord,
+  isForced: boolean,
+): Promise<'answers' | 'silent'> {
   const peer = (await peers.list()).find((known) => known.site_id === replica.source_site_id);
-  if (peer === undefined) return;
+  if (peer === undefined) return 'silent';
   let presence: VmPresence;
   try {
     const options = { method: 'GET', path: `/peer/v1/vms/${replica.vm_uuid}`, timeoutMs: 2000 } as const;
@@ -135,17 +141,19 @@ export async function checkSource(context: Context, peers: Peers, replica: Repli
   } catch (error) {
     const failure = failureIn(error);
     if (failure === undefined) throw error;
+    if (failure.retry === 'never' && failure.code !== 'certificate_invalid') return 'answers';
     context.log.info('recovery.source_silent', { vm: replica.vm_name, ...failureFields(error) });
-    return;
+    return 'silent';
   }
-  if (!presence.is_fresh || !['running', 'paused', 'blocked'].includes(presence.state)) return;
+  const isUp = presence.is_fresh && ['running', 'paused', 'blocked'].includes(presence.state);
+  if (isForced || !isUp) return 'answers';
   throw new Failure(
     'conflict',
     `VM ${replica.vm_name} is ${presence.state} at site ${peer.site_name}, on host ${presence.host_name}`,
     {
       hint:
-        'Shut it down there first, try it beside it with --test, or take --force: then both copies run until ' +
-        'somebody stops the old one, and what the old one writes from now on is lost.',
+        'Shut it down there first, so that its last writes come along; or try it beside it with --test. With --force ' +
+        'the copy there is paused where it is, and what it has written since the newest point is left behind.',
     },
   );
 }

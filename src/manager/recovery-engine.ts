@@ -3,9 +3,12 @@
  * it ended; what it does in between may be repeated. A manager that was killed anywhere goes on from the record.
  */
 import type { FailureReport, TaskReport } from '#/control/reports.ts';
-import { failureIn } from '#/lib/failure.ts';
+import { describe, failureIn } from '#/lib/failure.ts';
+import type { EpochClaim } from '#/lib/epoch-claim.ts';
 import { failureFields } from '#/lib/log.ts';
+import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
+import type { Peers } from './peers.ts';
 import { problemOf } from './problem.ts';
 import { nextMove, type Move, type StepName } from './recovery-plan.ts';
 import {
@@ -16,6 +19,7 @@ import {
   viewOf,
   viewTaskId,
 } from './recovery-tasks.ts';
+import { claimOf } from './store/claim-store.ts';
 import { beginStep, endStep, jobsInState, setJobState, type Job } from './store/job-store.ts';
 import { listReplicas, updateReplica } from './store/replica-store.ts';
 import { addTask, findTask, withdrawTask, type Task } from './store/task-store.ts';
@@ -23,15 +27,21 @@ import { addTask, findTask, withdrawTask, type Task } from './store/task-store.t
 /** A forward step waits so long for a program that has stopped reporting. Cleaning waits until it is back. */
 const LOST_AFTER_MS = 5 * 60_000;
 
-/** What came of carrying out a step once: still under way, done, or failed. */
-type Outcome = 'waiting' | 'done' | FailureReport;
+/** What came of carrying out a step once: still under way, done (with words about it), or failed. */
+type Outcome = 'waiting' | 'done' | { note: string } | FailureReport;
 
 export class RecoveryEngine {
   readonly #context: Context;
+  readonly #peers: Peers;
+  readonly #claims: Claims;
   readonly #startedMs: number;
+  /** Old copies that are asked to yield, by their job; what came of it, once that is known. */
+  readonly #stopping = new Map<string, { note?: string }>();
 
-  constructor(context: Context) {
+  constructor(context: Context, peers: Peers, claims: Claims) {
     this.#context = context;
+    this.#peers = peers;
+    this.#claims = claims;
     this.#startedMs = context.clock.now();
   }
 
@@ -83,13 +93,17 @@ export class RecoveryEngine {
       outcome = problemOf(failure);
     }
     if (outcome === 'waiting') return;
-    const failure = outcome === 'done' ? null : outcome;
+    const note = typeof outcome === 'object' && 'note' in outcome ? outcome.note : undefined;
+    const failure = typeof outcome === 'object' && 'code' in outcome ? outcome : null;
     await db.transaction().execute(async (at) => {
-      await endStep(at, job.id, { position: step.position, failure, nowMs: clock.now() });
+      await endStep(at, job.id, { position: step.position, failure, note, nowMs: clock.now() });
       await this.#tell(at, job, {
         kind: failure === null ? 'step_done' : 'step_failed',
         severity: failure === null ? 'info' : 'error',
-        text: failure === null ? `${step.name} is done` : `${step.name} failed: ${failure.message}`,
+        text:
+          failure === null
+            ? `${step.name} is done${note === undefined ? '' : `: ${note}`}`
+            : `${step.name} failed: ${failure.message}`,
       });
     });
     // The next step begins on this signal.
@@ -107,6 +121,8 @@ export class RecoveryEngine {
       if (state === 'cleaned' && job.request.purpose === 'recovery') {
         // Nothing of the VM runs here any more, so the replica may be taken up by its protected site again.
         await updateReplica(at, job.replica_id, { state: 'kept' });
+        const replica = (await listReplicas(at)).find(({ id }) => id === job.replica_id);
+        if (replica !== undefined) await this.#claims.withdraw(at, replica.vm_uuid);
       }
       await this.#tell(at, job, {
         kind: state,
@@ -123,6 +139,8 @@ export class RecoveryEngine {
     switch (name) {
       case 'raise_epoch':
         return this.#raiseEpoch(job);
+      case 'stop_source':
+        return this.#stopSource(job);
       case 'open_view':
         return (await this.#openView(job)) ?? lost ?? 'waiting';
       case 'recover':
@@ -140,10 +158,52 @@ export class RecoveryEngine {
     if (replica === undefined) {
       return { code: 'not_found', message: 'the replica was deleted meanwhile', hint: null };
     }
-    const epoch = Math.max(replica.epoch, job.request.epoch);
+    const want = { epoch: job.request.epoch, raise: true, relatedSiteId: replica.source_site_id };
+    const claim = await this.#claims.claim(replica, want);
+    const epoch = Math.max(replica.epoch, claim.epoch);
     await updateReplica(db, replica.id, { epoch, state: 'recovered' });
     changes.notify('orders');
     return 'done';
+  }
+
+  /**
+   * I5: a site that answers is asked to make its copy yield, and waited for, so that two never run that could have
+   * known of each other. A site that does not answer holds nothing up: that is the disaster a recovery is for.
+   */
+  #stopSource(job: Job): Outcome {
+    const known = this.#stopping.get(job.id);
+    if (known?.note !== undefined) {
+      this.#stopping.delete(job.id);
+      return { note: known.note };
+    }
+    if (known !== undefined) return 'waiting';
+    const asked: { note?: string } = {};
+    this.#stopping.set(job.id, asked);
+    void this.#askSource(job).then((note) => {
+      asked.note = note;
+      this.#context.changes.notify('jobs');
+    });
+    return 'waiting';
+  }
+
+  /** What is known of the old copy, in words. Never rejects. */
+  async #askSource(job: Job): Promise<string> {
+    try {
+      const replica = (await listReplicas(this.#context.db)).find(({ id }) => id === job.replica_id);
+      const peer = (await this.#peers.list()).find(({ site_id: id }) => id === replica?.source_site_id);
+      if (replica === undefined || peer === undefined) return 'the protected site is not paired any more';
+      const later = 'if its copy runs, it yields when the site is back';
+      if (job.request.is_source_silent) return `site ${peer.site_name} does not answer: ${later}`;
+      try {
+        const { state, message } = await this.#claims.askToYield(peer, replica.vm_uuid);
+        if (state === 'yielded') return `the copy at site ${peer.site_name} yields: ${message}`;
+        return state === 'absent' ? message : `WARNING, two copies may run: ${message}`;
+      } catch (error) {
+        return `site ${peer.site_name} does not answer: ${later} (${describe(error)})`;
+      }
+    } catch (error) {
+      return `the protected site was not asked: ${describe(error)}`;
+    }
   }
 
   async #openView(job: Job): Promise<Outcome | undefined> {
@@ -164,7 +224,14 @@ export class RecoveryEngine {
       return { code: 'unreachable', message: `host ${job.request.host_id} left this site`, hint: null };
     }
     const view = viewOf((await findTask(db, viewTaskId(job.id)))?.report ?? null);
-    return outcomeOf(await this.#order(job, host.id, recoverTask(job, view, host)));
+    const claim = job.request.purpose === 'test' ? undefined : await this.#claimOf(job);
+    return outcomeOf(await this.#order(job, host.id, recoverTask(job, view, host, claim)));
+  }
+
+  async #claimOf(job: Job): Promise<EpochClaim | undefined> {
+    const replica = (await listReplicas(this.#context.db)).find(({ id }) => id === job.replica_id);
+    const record = replica === undefined ? undefined : await this.#claims.find(replica.vm_uuid);
+    return record?.site_id === this.#context.identity.siteId ? claimOf(record) : undefined;
   }
 
   async #discard(job: Job): Promise<Outcome | undefined> {

@@ -37,7 +37,7 @@ function run(job: Part, failing?: StepName, stopAfter = Infinity): { job: Part; 
 
 test('a recovery raises the epoch first and closes the view last', () => {
   const { job, done } = run(jobOf('recovery'));
-  assert.deepEqual(done, ['raise_epoch', 'open_view', 'recover', 'close_view']);
+  assert.deepEqual(done, ['raise_epoch', 'stop_source', 'open_view', 'recover', 'close_view']);
   assert.equal(job.state, 'done');
 });
 
@@ -49,7 +49,7 @@ test('a test keeps its view and waits for its cleanup', () => {
 });
 
 test('a step that failed ends the recovery', () => {
-  for (const failing of ['raise_epoch', 'open_view', 'recover', 'close_view'] as const) {
+  for (const failing of ['raise_epoch', 'stop_source', 'open_view', 'recover', 'close_view'] as const) {
     const { job, done } = run(jobOf('recovery'), failing);
     assert.equal(job.state, 'failed');
     assert.equal(done.at(-1), failing);
@@ -58,7 +58,7 @@ test('a step that failed ends the recovery', () => {
 
 test('a cleanup asked for at any step, done or under way, undoes what was begun and ends', () => {
   for (const purpose of ['recovery', 'test'] as const) {
-    for (let stopAfter = 0; stopAfter <= 4; stopAfter++) {
+    for (let stopAfter = 0; stopAfter <= 5; stopAfter++) {
       const stopped = run(jobOf(purpose), undefined, stopAfter).job;
       const begun = stopped.steps.map((step) => step.name);
       // As recorded, and with its next step just begun.

@@ -6,14 +6,15 @@ import type { FailureReport } from '#/control/reports.ts';
 import type { JobState } from '#/api/recoveries.ts';
 import type { Job } from './store/job-store.ts';
 
-export type StepName = 'raise_epoch' | 'open_view' | 'recover' | 'discard' | 'close_view';
+export type StepName = 'raise_epoch' | 'stop_source' | 'open_view' | 'recover' | 'discard' | 'close_view';
 
 /**
- * raise_epoch comes first: from then on nobody writes into the replica, so the newest point stays the newest.
+ * raise_epoch comes first: from then on nobody writes into the replica, so the newest point stays the newest. Then
+ * the old copy is made to yield, before a new one can run.
  * A test leaves the epoch and its view alone until it is cleaned up.
  */
 const FORWARD: Record<'recovery' | 'test', readonly StepName[]> = {
-  recovery: ['raise_epoch', 'open_view', 'recover', 'close_view'],
+  recovery: ['raise_epoch', 'stop_source', 'open_view', 'recover', 'close_view'],
   test: ['open_view', 'recover'],
 };
 

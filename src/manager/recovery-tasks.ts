@@ -2,6 +2,7 @@
 import { Check } from 'typebox/value';
 import { RecoverTask } from '#/control/orders.ts';
 import type { TaskReport } from '#/control/reports.ts';
+import type { EpochClaim } from '#/lib/epoch-claim.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { AgentMember } from './inventory.ts';
 import type { Job } from './store/job-store.ts';
@@ -22,7 +23,12 @@ export function viewOf(report: TaskReport | null): OpenedView {
   });
 }
 
-export function recoverTask(job: Job, view: OpenedView, host: AgentMember): RecoverTask {
+export function recoverTask(
+  job: Job,
+  view: OpenedView,
+  host: AgentMember,
+  claim: EpochClaim | undefined,
+): RecoverTask {
   const { request } = job;
   return {
     id: recoverTaskId(job.id),
@@ -31,7 +37,8 @@ export function recoverTask(job: Job, view: OpenedView, host: AgentMember): Reco
     view,
     name: request.name,
     purpose: request.purpose,
-    epoch: request.epoch,
+    epoch: claim?.epoch ?? request.epoch,
+    ...(claim === undefined ? {} : { claim }),
     networks: request.networks,
     // A test is isolated unless it was told which networks to use.
     default_network: request.purpose === 'test' ? null : defaultNetwork(host),

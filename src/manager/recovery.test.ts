@@ -97,6 +97,7 @@ test('a recovery raises the epoch before it opens the view, and the protected si
   await westAgent.send();
   const request = { vm: 'ledger', point: 1 };
   const started = await east.api<RecoveryView>('POST', '/recoveries', request);
+  await westAgent.yields(2);
   const open = await eastServer.task('open_view');
   assert(open.kind === 'open_view');
   assert.equal(open.sequence, 1);
@@ -135,10 +136,11 @@ test('with the protected site gone a recovery needs no force, and without its an
 
 test('a recovery that failed is shown with its reason and cleared by a cleanup', async () => {
   await using sites = await twoSites();
-  const { east, eastAgent, eastServer } = sites;
+  const { east, eastAgent, eastServer, westAgent } = sites;
   await protectedLedger(sites);
   const request = { vm: 'ledger', force: true };
   const started = await east.api<RecoveryView>('POST', '/recoveries', request);
+  await westAgent.yields(2);
   const open = await eastServer.task('open_view');
   await eastServer.finish(doneTask(open.id, VIEW));
   const recover = await eastAgent.task('recover');

@@ -5,6 +5,7 @@
  */
 import type { GrantState, ReplicaGrant, ReplicaRequest } from '#/api/peer.ts';
 import { Failure } from '#/lib/failure.ts';
+import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
 import { newId } from './ids.ts';
 import type { ServerMember } from './inventory.ts';
@@ -26,9 +27,11 @@ const USING = ['running', 'ready', 'cleaning', 'failed'] as const;
 
 export class Replicas {
   readonly #context: Context;
+  readonly #claims: Claims;
 
-  constructor(context: Context) {
+  constructor(context: Context, claims: Claims) {
     this.#context = context;
+    this.#claims = claims;
   }
 
   list(): Promise<ReplicaRecord[]> {
@@ -63,12 +66,15 @@ export class Replicas {
   async accept(siteId: string, request: ReplicaRequest): Promise<ReplicaGrant> {
     const { changes, clock, db, events, random } = this.#context;
     const { known, server } = await this.#choose(siteId, request);
+    // Epochs are of the VM, not of a replica: a new one begins where the VM is.
+    const epoch = Math.max(known?.epoch ?? 1, request.claim?.epoch ?? 1);
     const wanted = {
       protection_id: request.protection_id,
       vm_name: request.vm_name,
       rpo_ms: request.rpo_ms,
       retention: request.retention,
       disks: request.disks,
+      epoch,
       state: 'active' as const,
     };
     if (known?.protection_id === request.protection_id && known.state === 'active') {
@@ -79,7 +85,6 @@ export class Replicas {
       vm_uuid: request.vm_uuid,
       source_site_id: siteId,
       server_id: server.id,
-      epoch: known?.epoch ?? 1,
       created_ms: known?.created_ms ?? clock.now(),
       ...wanted,
     };
@@ -179,7 +184,7 @@ export class Replicas {
     if (known?.protection_id === request.protection_id && known.state === 'active') {
       return { known, server: await this.#serverOf(known) };
     }
-    this.#checkNames(request, all, known);
+    await this.#checkNames(siteId, request, all, known);
     if (known !== undefined) return { known, server: await this.#serverOf(known) };
     const needBytes = request.disks.reduce((sum, disk) => sum + disk.need_bytes, 0);
     const servers = inventory.servers().filter((server) => inventory.isFresh(server));
@@ -202,15 +207,22 @@ export class Replicas {
     return { known: undefined, server: roomy.server };
   }
 
-  #checkNames(request: ReplicaRequest, all: readonly ReplicaRecord[], known?: ReplicaRecord): void {
+  async #checkNames(
+    siteId: string,
+    request: ReplicaRequest,
+    all: readonly ReplicaRecord[],
+    known?: ReplicaRecord,
+  ): Promise<void> {
     const { config, inventory } = this.#context;
+    const claim = await this.#claims.find(request.vm_uuid);
     const site = `site ${config.siteName}`;
     if (known?.state === 'deleting') {
       throw new Failure('replica_busy', `the former replica of ${request.vm_name} is still being deleted`, {
         hint: 'Try again in a moment.',
       });
     }
-    if (known?.state === 'recovered') {
+    // Unless the VM went back since.
+    if (known?.state === 'recovered' && claim?.site_id !== siteId) {
       throw new Failure('conflict', `VM ${request.vm_name} was recovered at ${site}`, {
         hint: 'It runs there now. Delete that replica there before protecting this copy again.',
       });

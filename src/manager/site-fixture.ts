@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
-import type { AgentOrders, ServerOrders } from '#/control/orders.ts';
+import type { AgentOrders, ClaimOrder, ServerOrders } from '#/control/orders.ts';
 import type { AgentReport, ReplicaReport, ServerReport, TaskReport, VmReport } from '#/control/reports.ts';
 import { join, ManagerClient } from '#/control/manager-client.ts';
 import { requestJson } from '#/cli/http-json.ts';
@@ -20,6 +20,8 @@ export class TestSite implements AsyncDisposable {
   readonly directory: string;
   manager: Manager;
   #isStopped = false;
+  /** Of the manager that ran last. */
+  #port = 0;
 
   private constructor(directory: string, config: ManagerConfig, manager: Manager) {
     this.directory = directory;
@@ -43,14 +45,15 @@ export class TestSite implements AsyncDisposable {
   async stop(): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;
+    this.#port = this.manager.port;
     await this.manager[Symbol.asyncDispose]();
   }
 
   /** Stops the manager and starts it again on the same address, as after an upgrade. */
   async restart(): Promise<void> {
-    const { port } = this.manager;
     await this.stop();
-    this.manager = await startManager({ ...this.config, listen: { host: '127.0.0.1', port } });
+    const listen = { host: '127.0.0.1', port: this.#port };
+    this.manager = await startManager({ ...this.config, listen });
     this.#isStopped = false;
   }
 
@@ -143,6 +146,28 @@ export class FakeAgent {
     const orders = await this.client.agentOrders(this.orders?.revision, signal);
     if (orders === undefined) throw new Error('no orders came');
     return (this.orders = orders);
+  }
+
+  /** Waits until another site claims ledger with that epoch, and reports that the copy here has yielded. */
+  async yields(epoch: number): Promise<ClaimOrder> {
+    for (;;) {
+      const order = this.orders?.claims?.find(({ claim }) => claim.epoch === epoch);
+      if (order !== undefined) {
+        const { claim, vm_name } = order;
+        const fence = { vm_uuid: claim.vm_uuid, vm_name, epoch, site_id: claim.site_id };
+        const yielded = {
+          state: 'yielded',
+          vm_state: 'paused',
+          yielded_ms: Date.now(),
+          failure: null,
+        } as const;
+        this.report.vms = this.report.vms.map((vm) => ({ ...vm, state: 'paused' }));
+        this.report.fences = [{ ...fence, ...yielded }];
+        await this.send();
+        return order;
+      }
+      await this.poll();
+    }
   }
 
   /** Waits until the orders hold a task of that kind. */

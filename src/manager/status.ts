@@ -3,7 +3,9 @@
  * the last report, and what was known then is still shown with its age.
  */
 import type { VmStatus } from '#/api/status.ts';
+import type { FenceReport } from '#/control/reports.ts';
 import type { Context } from './context.ts';
+import type { AgentMember } from './inventory.ts';
 import { problemOf } from './problem.ts';
 import type { Protections } from './protections.ts';
 import type { RpoWatch } from './rpo-watch.ts';
@@ -43,6 +45,7 @@ export class Status {
       ...NOTHING,
       ...(report === undefined ? {} : { ...report, point: pointOf(report.sequence, report.moment_ms) }),
     };
+    const fences = fencesOf(agent, protection.vm_uuid);
     const reconcile = this.#protections.failureOf(protection.id);
     const isFresh = agent !== undefined && inventory.isFresh(agent);
     const isActive = protection.state === 'active';
@@ -59,6 +62,7 @@ export class Status {
         ...known,
         state: isActive ? known.state : protection.state,
         failure: known.failure ?? (reconcile === undefined ? null : problemOf(reconcile)),
+        notices: [...fences.map((one) => fenceNotice(one, nameOf(one.site_id))), ...known.notices],
       },
       { isFresh: isFresh || !isActive, lastMs: agent?.reportMs ?? protection.created_ms, isActive },
     );
@@ -109,6 +113,21 @@ export class Status {
       notices: known.notices,
     };
   }
+}
+
+/** What the VM's host says of a claim of another site; nothing while this site may run the VM. */
+function fencesOf(agent: AgentMember | undefined, vmUuid: string): FenceReport[] {
+  return (agent?.report?.fences ?? []).filter((fence) => fence.vm_uuid === vmUuid);
+}
+
+function fenceNotice(fence: FenceReport, siteName: string): string {
+  const whose = `it runs at site ${siteName} since epoch ${fence.epoch}`;
+  if (fence.state === 'absent') return `${whose}; no copy is left on this host.`;
+  if (fence.state === 'failing') {
+    return `${whose}, and the copy here MAY RUN AS WELL: ${fence.failure?.message ?? 'its host has not said why'}`;
+  }
+  const since = fence.yielded_ms === null ? '' : ` at ${new Date(fence.yielded_ms).toISOString()}`;
+  return `${whose}; the copy here has yielded${since}, and is ${fence.vm_state}.`;
 }
 
 function rpoOf(

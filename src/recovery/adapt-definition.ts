@@ -5,6 +5,7 @@
  * opened here. What we do not know about stays as it is, in its place. What cannot work at the target is taken out and
  * said (a note), or refused when the VM could not run without it. Pure.
  */
+import type { EpochClaim } from '#/lib/epoch-claim.ts';
 import { Failure } from '#/lib/failure.ts';
 import {
   appendCopy,
@@ -23,6 +24,7 @@ import {
 import type { XmlElement } from '#/libvirt/xml.ts';
 import { adaptHostParts, adaptIdentity } from './adapt-host-parts.ts';
 import { adaptInterfaces, networksIn } from './adapt-interfaces.ts';
+import { EPOCH_NAMESPACE, epochMark } from './epoch-mark.ts';
 import { RECOVERY_NAMESPACE, recoveryMark, type RecoveryMark } from './recovery-mark.ts';
 
 export type AdaptedDisk = {
@@ -50,6 +52,8 @@ export type Adaptation = {
   /** Absent: the VM keeps its own. */
   uuid?: string;
   mark: RecoveryMark;
+  /** By which the VM runs here; a test has none. */
+  claim?: EpochClaim;
   disks: readonly AdaptedDisk[];
   /** Protected site's network to this site's; `defaultNetwork` takes what is not named. */
   networks: Readonly<Record<string, string>>;
@@ -95,7 +99,7 @@ export function adaptDefinition(definition: string, adaptation: Adaptation, host
   if (serial !== undefined && adaptation.consoleLogPath !== undefined) {
     appendElement(serial, 'log', { file: adaptation.consoleLogPath, append: 'off' });
   }
-  writeMark(domain, adaptation.mark);
+  writeMarks(domain, adaptation);
   return { xml: serializeXml(domain), uuid, networks: networksIn(devices), policies, notes };
 }
 
@@ -219,12 +223,14 @@ function pointAtOverlay(element: XmlElement, disk: AdaptedDisk): void {
   appendElement(backing, 'backingStore');
 }
 
-function writeMark(domain: XmlElement, mark: RecoveryMark): void {
+/** The marks of the protected site's copy say nothing of this one. */
+function writeMarks(domain: XmlElement, { mark, claim }: Adaptation): void {
   const metadata = ensureElement(domain, 'metadata');
   for (const old of childrenOf(metadata)) {
-    if (old.namespaceURI === RECOVERY_NAMESPACE) removeElement(old);
+    if ([RECOVERY_NAMESPACE, EPOCH_NAMESPACE].includes(old.namespaceURI ?? '')) removeElement(old);
   }
   appendCopy(metadata, recoveryMark(mark));
+  if (claim !== undefined) appendCopy(metadata, epochMark({ claim, yielded: undefined }));
 }
 
 function removeChildren(element: XmlElement, name: string): void {

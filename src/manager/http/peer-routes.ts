@@ -1,6 +1,8 @@
 /** What the managers of paired sites call. */
 import { Type } from 'typebox';
 import {
+  ClaimAnswers,
+  ClaimsTold,
   PairRequest,
   ReplicaGrant,
   ReplicaRemoval,
@@ -76,6 +78,19 @@ export const PEER_ROUTES: readonly Route[] = [
     }),
   }),
   route({
+    method: 'POST',
+    path: '/peer/v1/claims',
+    roles,
+    tag,
+    summary: 'The calling site says which VMs it runs, with a higher epoch: copies here yield',
+    body: ClaimsTold,
+    reply: ClaimAnswers,
+    bodyBytesMax: SYNC_BYTES_MAX,
+    handle: async ({ body, caller, signal }, { claims }) => ({
+      answers: await claims.hear(siteOf(caller), body, signal),
+    }),
+  }),
+  route({
     method: 'GET',
     path: '/peer/v1/vms/:uuid',
     roles,
@@ -83,13 +98,10 @@ export const PEER_ROUTES: readonly Route[] = [
     summary: 'How a VM stands at this site, which is protected to the calling one',
     params: Type.Object({ uuid: Type.String({ maxLength: 36 }) }, closed),
     reply: VmPresence,
-    handle: async ({ caller, params }, { context, protections }) => {
-      // Another site learns of no VM but those it keeps replicas of.
-      const siteId = siteOf(caller);
-      const isProtected = (await protections.list()).some(
-        (known) => known.vm_uuid === params.uuid && known.target_site_id === siteId,
-      );
-      const host = isProtected ? context.inventory.hostOf(params.uuid) : undefined;
+    handle: async ({ caller, params }, { claims, context }) => {
+      // Another site learns of no VM but those that it has, or had, a copy of.
+      const isRelated = await claims.isRelated(params.uuid, siteOf(caller));
+      const host = isRelated ? context.inventory.hostOf(params.uuid) : undefined;
       const vm = host?.report?.vms.find((known) => known.uuid === params.uuid);
       if (host === undefined || vm === undefined) {
         throw new Failure('not_found', `site ${context.config.siteName} has no such VM`);

@@ -1,6 +1,7 @@
 /** All routes of the manager: the one table of what there is and who may call it. */
 import { ADMIN_ROUTES } from './admin-routes.ts';
 import { CONTROL_ROUTES } from './control-routes.ts';
+import { FENCE_ROUTES } from './fence-routes.ts';
 import { PAGE_ROUTES } from './page-routes.ts';
 import { PEER_ROUTES } from './peer-routes.ts';
 import { PROTECTION_ROUTES } from './protection-routes.ts';
@@ -13,6 +14,7 @@ export const ROUTES: readonly Route[] = [
   ...SITE_ROUTES,
   ...PROTECTION_ROUTES,
   ...RECOVERY_ROUTES,
+  ...FENCE_ROUTES,
   ...ADMIN_ROUTES,
   ...CONTROL_ROUTES,
   ...PEER_ROUTES,

@@ -1,6 +1,7 @@
 /** Rows and reports as the API shows them. */
 import type { Page, PageQuery } from '#/api/common.ts';
 import { PAGE_MAX } from '#/api/common.ts';
+import type { FenceView } from '#/api/fences.ts';
 import type { Host, ReplicationServer, Site, Vm } from '#/api/inventory.ts';
 import type { ProtectionView } from '#/api/protections.ts';
 import type { ReplicaView } from '#/api/replicas.ts';
@@ -61,11 +62,17 @@ const NO_HOST = {
   networks: [],
   storage_path: null,
   storage_free_bytes: null,
+  start_hook: null,
 };
 
 export function hostView(manager: Manager, agent: AgentMember): Host {
   const { report } = agent;
-  return { ...memberView(manager, agent), ...(report?.host ?? NO_HOST), vm_count: report?.vms.length ?? 0 };
+  return {
+    ...memberView(manager, agent),
+    ...NO_HOST,
+    ...report?.host,
+    vm_count: report?.vms.length ?? 0,
+  };
 }
 
 export function serverView(manager: Manager, server: ServerMember): ReplicationServer {
@@ -83,6 +90,7 @@ export async function vms(manager: Manager): Promise<Vm[]> {
   const { inventory } = manager.context;
   const names = new Map((await manager.peers.list()).map((peer) => [peer.site_id, peer.site_name]));
   const protections = await manager.protections.list();
+  const fences = new Map((await manager.fences.list()).map((fence) => [fence.vm_uuid, fence]));
   return inventory
     .vms()
     .map(({ agent, vm }) => ({
@@ -96,12 +104,20 @@ export async function vms(manager: Manager): Promise<Vm[]> {
       networks: vm.networks,
       disks: vm.disks.map(({ key, bytes, format, path, refusal }) => ({ key, bytes, format, path, refusal })),
       refusals: vm.refusals,
+      fence: fenceOf(fences.get(vm.uuid), agent.id),
       protected_to: protections
         .filter((known) => known.vm_uuid === vm.uuid && known.state === 'active')
         .map((known) => names.get(known.target_site_id) ?? known.target_site_id),
       recovery_id: vm.recovered_by_task?.replace(/-recover$/, '') ?? null,
     }))
     .toSorted((a, b) => a.name.localeCompare(b.name));
+}
+
+function fenceOf(fence: FenceView | undefined, hostId: string): Vm['fence'] {
+  const copy = fence?.copies.find((known) => known.host_id === hostId);
+  if (fence === undefined || copy === undefined) return null;
+  const { state, yielded_ms } = copy;
+  return { epoch: fence.epoch, site_name: fence.site_name, state, yielded_ms };
 }
 
 export async function protectionView(manager: Manager, protection: Protection): Promise<ProtectionView> {

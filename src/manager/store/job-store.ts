@@ -11,6 +11,8 @@ export type JobRequest = Required<Omit<RecoveryRequest, 'vm' | 'force'>> & {
   vm_name: string;
   /** The epoch the replica has after this job. */
   epoch: number;
+  /** The protected site's manager did not answer when this began: it is not waited for. */
+  is_source_silent: boolean;
   host_id: string;
   server_id: string;
 };
@@ -75,6 +77,7 @@ export async function beginStep(
       started_ms: step.nowMs,
       ended_ms: null,
       failure: null,
+      note: null,
     })
     .execute();
 }
@@ -82,7 +85,7 @@ export async function beginStep(
 export async function endStep(
   db: Database,
   jobId: string,
-  step: { position: number; failure: FailureReport | null; nowMs: number },
+  step: { position: number; failure: FailureReport | null; note?: string | undefined; nowMs: number },
 ): Promise<void> {
   await db
     .updateTable('job_steps')
@@ -90,6 +93,7 @@ export async function endStep(
       state: step.failure === null ? 'done' : 'failed',
       ended_ms: step.nowMs,
       failure: step.failure === null ? null : JSON.stringify(step.failure),
+      note: step.note ?? null,
     })
     .where('job_id', '=', jobId)
     .where('position', '=', step.position)
@@ -135,13 +139,14 @@ async function withSteps(db: Database, row: Selectable<JobsTable>): Promise<Job>
     state: row.state as JobState,
     request: JSON.parse(row.request) as JobRequest,
     failure: parseFailure(row.failure),
-    steps: steps.map(({ position, name, state, started_ms, ended_ms, failure }) => ({
+    steps: steps.map(({ position, name, state, started_ms, ended_ms, failure, note }) => ({
       position,
       name,
       state,
       started_ms,
       ended_ms,
       failure: parseFailure(failure),
+      note,
     })),
   };
 }

@@ -9,6 +9,7 @@ type Migration = (db: Kysely<unknown>, kind: DatabaseKind) => Promise<void>;
 
 export const MIGRATIONS: Record<string, Migration> = {
   '0001-first-tables': firstTables,
+  '0002-epoch-claims': epochClaims,
 };
 
 async function firstTables(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
@@ -20,6 +21,19 @@ async function firstTables(db: Kysely<unknown>, kind: DatabaseKind): Promise<voi
     await sql.raw(statement.replace('SEQUENCE', sequence)).execute(db);
   }
 }
+
+/** Protections of before carry an epoch without a claim; they claim it with their next word from the other site. */
+async function epochClaims(db: Kysely<unknown>): Promise<void> {
+  for (const statement of EPOCH_CLAIMS) await sql.raw(statement).execute(db);
+}
+
+const EPOCH_CLAIMS = [
+  `create table claims (
+    vm_uuid text primary key, vm_name text not null, epoch bigint not null, site_id text not null,
+    issued_ms bigint not null, signature text not null, host_id text, is_withdrawn bigint not null,
+    related_site_ids text not null)`,
+  `alter table job_steps add column note text`,
+];
 
 const FIRST_TABLES = [
   `create table settings (name text primary key, value text not null)`,

@@ -91,6 +91,21 @@ export interface ReplicasTable {
   created_ms: number;
 }
 
+export interface ClaimsTable {
+  vm_uuid: string;
+  vm_name: string;
+  epoch: number;
+  /** The site that signed it, and may run the VM. */
+  site_id: string;
+  issued_ms: number;
+  signature: string;
+  /** Of an own claim: the host whose copy a person has said is the one. */
+  host_id: string | null;
+  /** 1: an own claim whose recovery was taken back. It is told to nobody; its epoch is not used again. */
+  is_withdrawn: number;
+  related_site_ids: string;
+}
+
 export interface TasksTable {
   id: string;
   member_id: string;
@@ -121,6 +136,8 @@ export interface JobStepsTable {
   started_ms: number;
   ended_ms: number | null;
   failure: string | null;
+  /** What came of it, in words, where that is more than done or failed. */
+  note: string | null;
 }
 
 export interface EventsTable {
@@ -159,6 +176,7 @@ export interface Schema {
   peers: PeersTable;
   protections: ProtectionsTable;
   replicas: ReplicasTable;
+  claims: ClaimsTable;
   tasks: TasksTable;
   jobs: JobsTable;
   job_steps: JobStepsTable;

@@ -6,6 +6,7 @@ import { after, before, suite, test } from 'node:test';
 import { DEFAULT_RETENTION } from '#/api/common.ts';
 import { silentLog } from '#/lib/log.ts';
 import { openDatabase, type Database } from './database.ts';
+import { claimOf, findClaim, listClaims, putClaim, updateClaim, type ClaimRecord } from './claim-store.ts';
 import { addEvent, eventsAfter, newestEvents, newestSequence, type NewEvent } from './event-store.ts';
 import { addJob, beginStep, endStep, findJob, jobsInState, listJobs, setJobState } from './job-store.ts';
 import { addMember, keepReport, listMembers, orderRevision, removeMember } from './member-store.ts';
@@ -72,6 +73,30 @@ function contract(kind: string, start: () => Promise<{ url: string; end: () => P
         message: /newer manager/,
       });
       await table.deleteFrom('kysely_migration').where('name', '=', newer.name).execute();
+    });
+
+    test('a claim takes the place of the one before, and is changed only while it is the one', async () => {
+      const claim: ClaimRecord = {
+        vm_uuid: 'vm-1',
+        vm_name: 'ledger',
+        epoch: 1,
+        site_id: 'site-west',
+        issued_ms: NOW_MS,
+        signature: 'a',
+        host_id: null,
+        is_withdrawn: 0,
+        related_site_ids: ['site-east'],
+      };
+      await putClaim(db, claim);
+      const next = { ...claim, epoch: 2, signature: 'b', site_id: 'site-east' };
+      await putClaim(db, next);
+      await updateClaim(db, claim, { is_withdrawn: 1 });
+      assert.deepEqual(await listClaims(db), [next]);
+      await updateClaim(db, next, { is_withdrawn: 1, related_site_ids: ['site-east', 'site-north'] });
+      const found = await findClaim(db, 'vm-1');
+      assert.deepEqual([found?.is_withdrawn, found?.related_site_ids], [1, ['site-east', 'site-north']]);
+      assert.deepEqual(Object.keys(claimOf(next)), ['vm_uuid', 'epoch', 'site_id', 'issued_ms', 'signature']);
+      assert.equal(await findClaim(db, 'vm-2'), undefined);
     });
 
     test('a token is taken once, however many try at the same time, and not after it expired', async () => {

@@ -1,0 +1,55 @@
+/** Each migration, from a database of the version before with something in it. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Kysely } from 'kysely';
+import { Migrator } from 'kysely/migration';
+import { silentLog } from '#/lib/log.ts';
+import { listClaims } from './claim-store.ts';
+import { openDatabase } from './database.ts';
+import { findJob } from './job-store.ts';
+import { MIGRATIONS } from './migrations.ts';
+import type { Schema } from './schema.ts';
+import { sqliteDialect } from './sqlite-dialect.ts';
+
+test('a database of the first version keeps its recoveries, and knows of no claim yet', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'antipode-migrations-'));
+  try {
+    const path = join(directory, 'manager.db');
+    const old = new Kysely<Schema>({ dialect: sqliteDialect(path) });
+    const first = MIGRATIONS['0001-first-tables']!;
+    const provider = {
+      getMigrations: async () => ({
+        '0001-first-tables': { up: (at: Kysely<unknown>) => first(at, 'sqlite') },
+      }),
+    };
+    const { error } = await new Migrator({ db: old, provider }).migrateToLatest();
+    assert.equal(error, undefined);
+    const job = { id: 'job-1', kind: 'recovery' as const, replica_id: 'r', request: '{}', state: 'done' };
+    await old
+      .insertInto('jobs')
+      .values({ ...job, failure: null, created_ms: 1, updated_ms: 2 })
+      .execute();
+    const step = { job_id: 'job-1', position: 0, name: 'raise_epoch', state: 'done' as const };
+    const times = { started_ms: 1, ended_ms: 2, failure: null };
+    const bare = old as unknown as Kysely<{ job_steps: typeof step & typeof times }>;
+    await bare
+      .insertInto('job_steps')
+      .values({ ...step, ...times })
+      .execute();
+    await old.destroy();
+
+    const db = await openDatabase(`sqlite:${path}`, silentLog);
+    const found = await findJob(db, 'job-1');
+    assert.deepEqual(
+      found?.steps.map(({ name, note }) => [name, note]),
+      [['raise_epoch', null]],
+    );
+    assert.deepEqual(await listClaims(db), []);
+    await db.destroy();
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
