@@ -84,7 +84,7 @@ test('cut the link and recover at east: when the link is back, the copy of west 
   const view = JSON.parse(await cli('east', 'recover', VM, '--json')) as RecoveryView;
   assert.equal(view.state, 'done');
   const stop = view.steps.find(({ name }) => name === 'stop_source');
-  assert.match(stop?.details[0]?.name ?? '', /site west does not answer/);
+  assert.match(stop?.details[0]?.name ?? '', /protected site does not answer/);
   assert.equal(await stateAtWest(), 'running', 'nobody at west can know');
   await sites.lab.restore('west', 'east');
   const restoredMs = Date.now();
@@ -154,4 +154,26 @@ test('a person lets the copy of west run again: east is asked first, and its cop
     return code !== 0 && /it runs at site west since epoch 3/.test(stderr) ? true : undefined;
   });
   assert.equal(await stateAtWest(), 'running');
+});
+
+test('protected again and recovered by force from a site that answers, the old copy is paused before the new one starts', async () => {
+  await sites.east.virsh(['undefine', VM, '--nvram', '--managed-save']);
+  await eventually('east has no copy', async () => {
+    const { items } = await sites.api<{ items: Vm[] }>(sites.east, 'GET', '/vms');
+    return items.some(({ name }) => name === VM) ? undefined : true;
+  });
+  const before = (await sites.replica(VM))!;
+  const [newest] = await sites.points(before.id);
+  const { state, epoch } = await sites.protect(VM, 5000);
+  assert.deepEqual([state, epoch], ['active', 3]);
+  await sites.pointAfter(VM, newest!.sequence);
+  await assert.rejects(cli('east', 'recover', VM), /running at site west/);
+  assert.equal(await stateAtWest(), 'running', 'what was refused has changed nothing');
+  const view = JSON.parse(await cli('east', 'recover', VM, '--force', '--json')) as RecoveryView;
+  assert.equal(view.state, 'done');
+  const [, stop, open] = view.steps;
+  assert.match(stop?.details[0]?.name ?? '', /copy at site west yields: .* it is paused/);
+  assert.equal(await stateAtWest(), 'paused');
+  const copy = (await fenceAt('west')).copies[0];
+  assert(copy!.yielded_ms! <= open!.started_ms, 'it had yielded when the view was opened');
 });

@@ -173,7 +173,8 @@ class Agent {
       clock,
       log,
       events: this.#events,
-      changed: () => this.#control.changed(),
+      // A recovery at another site may wait for it.
+      changed: () => this.#control.changedAndAwaited(),
     });
     return [hooks, fencing];
   }

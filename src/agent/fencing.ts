@@ -29,7 +29,15 @@ const RETRY_MS = 1000;
 /** The hook is seen at work once in so many looks, and after each connection. */
 const HOOK_LOOKS = 120;
 /** Changes that concern whether a copy runs, and whether its definition still carries its mark. */
-const CHANGES: readonly string[] = ['started', 'resumed', 'defined', 'pmsuspended'];
+const CHANGES: readonly string[] = [
+  'started',
+  'resumed',
+  'suspended',
+  'stopped',
+  'crashed',
+  'defined',
+  'pmsuspended',
+];
 
 export type FencingParts = {
   siteId: string;

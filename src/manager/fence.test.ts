@@ -141,7 +141,10 @@ test('a site that was away when its VM was recovered is told within seconds of i
   await eastServer.task('open_view');
   const view = await east.api<RecoveryView>('GET', `/recoveries/${started.id}`);
   const note = view.steps.find(({ name }) => name === 'stop_source')?.details[0]?.name;
-  assert.match(note ?? '', /site west does not answer: if its copy runs, it yields when the site is back/);
+  assert.match(
+    note ?? '',
+    /the protected site does not answer: if its copy runs, it yields when the site is back/,
+  );
   await west.restart();
   const order = await westAgent.yields(2);
   assert.equal(order.claim.site_id, east.manager.context.identity.siteId);

@@ -55,7 +55,8 @@ export class Fences {
         host_id: agent.id,
         host_name: agent.name,
         state: !isKnown ? 'unknown' : isYielded ? 'yielded' : 'failing',
-        vm_state: vm.state,
+        // The inventory may be of a moment before.
+        vm_state: isYielded ? fence.vm_state : vm.state,
         yielded_ms: fence?.yielded_ms ?? null,
         failure: fence?.failure ?? null,
       },

@@ -177,6 +177,11 @@ export class RecoveryEngine {
       return { note: known.note };
     }
     if (known !== undefined) return 'waiting';
+    if (job.request.is_source_silent) {
+      return {
+        note: 'the protected site does not answer: if its copy runs, it yields when the site is back',
+      };
+    }
     const asked: { note?: string } = {};
     this.#stopping.set(job.id, asked);
     void this.#askSource(job).then((note) => {
@@ -193,7 +198,6 @@ export class RecoveryEngine {
       const peer = (await this.#peers.list()).find(({ site_id: id }) => id === replica?.source_site_id);
       if (replica === undefined || peer === undefined) return 'the protected site is not paired any more';
       const later = 'if its copy runs, it yields when the site is back';
-      if (job.request.is_source_silent) return `site ${peer.site_name} does not answer: ${later}`;
       try {
         const { state, message } = await this.#claims.askToYield(peer, replica.vm_uuid);
         if (state === 'yielded') return `the copy at site ${peer.site_name} yields: ${message}`;

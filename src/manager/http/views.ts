@@ -91,6 +91,8 @@ export async function vms(manager: Manager): Promise<Vm[]> {
   const names = new Map((await manager.peers.list()).map((peer) => [peer.site_id, peer.site_name]));
   const protections = await manager.protections.list();
   const fences = new Map((await manager.fences.list()).map((fence) => [fence.vm_uuid, fence]));
+  const copyOf = (vmUuid: string, hostId: string): FenceView['copies'][number] | undefined =>
+    fences.get(vmUuid)?.copies.find((copy) => copy.host_id === hostId);
   return inventory
     .vms()
     .map(({ agent, vm }) => ({
@@ -98,13 +100,13 @@ export async function vms(manager: Manager): Promise<Vm[]> {
       name: vm.name,
       host_id: agent.id,
       host_name: agent.name,
-      state: inventory.isFresh(agent) ? vm.state : 'unknown',
+      state: inventory.isFresh(agent) ? (copyOf(vm.uuid, agent.id)?.vm_state ?? vm.state) : 'unknown',
       memory_bytes: vm.memory_bytes,
       vcpu_count: vm.vcpu_count,
       networks: vm.networks,
       disks: vm.disks.map(({ key, bytes, format, path, refusal }) => ({ key, bytes, format, path, refusal })),
       refusals: vm.refusals,
-      fence: fenceOf(fences.get(vm.uuid), agent.id),
+      fence: fenceOf(fences.get(vm.uuid), copyOf(vm.uuid, agent.id)),
       protected_to: protections
         .filter((known) => known.vm_uuid === vm.uuid && known.state === 'active')
         .map((known) => names.get(known.target_site_id) ?? known.target_site_id),
@@ -113,8 +115,7 @@ export async function vms(manager: Manager): Promise<Vm[]> {
     .toSorted((a, b) => a.name.localeCompare(b.name));
 }
 
-function fenceOf(fence: FenceView | undefined, hostId: string): Vm['fence'] {
-  const copy = fence?.copies.find((known) => known.host_id === hostId);
+function fenceOf(fence: FenceView | undefined, copy: FenceView['copies'][number] | undefined): Vm['fence'] {
   if (fence === undefined || copy === undefined) return null;
   const { state, yielded_ms } = copy;
   return { epoch: fence.epoch, site_name: fence.site_name, state, yielded_ms };
