@@ -9,6 +9,7 @@ import type { Peers } from './peers.ts';
 import type { ClaimRecord } from './store/claim-store.ts';
 
 const PRESENCE_TIMEOUT_MS = 2000;
+const NOT_TOLD = { yielded_ms: null, failure: null };
 const UP = ['running', 'paused', 'blocked'];
 
 export class Fences {
@@ -48,17 +49,16 @@ export class Fences {
     const fence = agent.report?.fences?.find((known) => known.vm_uuid === record.vm_uuid);
     const isOwn = record.site_id === this.#context.identity.siteId;
     if (vm === undefined || (fence === undefined && isOwn)) return [];
-    const isKnown = inventory.isFresh(agent);
-    const isYielded = fence?.state === 'yielded' && fence.epoch >= record.epoch;
+    // The inventory may be of a moment before.
+    const yielded = fence?.state === 'yielded' && fence.epoch >= record.epoch ? fence : undefined;
+    const held = yielded === undefined ? 'failing' : 'yielded';
     return [
       {
         host_id: agent.id,
         host_name: agent.name,
-        state: !isKnown ? 'unknown' : isYielded ? 'yielded' : 'failing',
-        // The inventory may be of a moment before.
-        vm_state: isYielded ? fence.vm_state : vm.state,
-        yielded_ms: fence?.yielded_ms ?? null,
-        failure: fence?.failure ?? null,
+        state: inventory.isFresh(agent) ? held : 'unknown',
+        vm_state: (yielded ?? { vm_state: vm.state }).vm_state,
+        ...(fence === undefined ? NOT_TOLD : { yielded_ms: fence.yielded_ms, failure: fence.failure }),
       },
     ];
   }
