@@ -184,8 +184,8 @@ export class Fencing {
     const before = this.#reports.get(record.claim.vm_uuid);
     let report: FenceReport | undefined;
     try {
-      if (isOwn) report = domain === undefined ? undefined : await this.#own(record, domain);
-      else report = domain === undefined ? reportOf(record, 'absent') : await this.#yield(record, domain);
+      if (domain !== undefined)
+        report = await (isOwn ? this.#own(record, domain) : this.#yield(record, domain));
     } catch (error) {
       const failure = failureIn(error);
       if (failure === undefined) throw error;

@@ -48,7 +48,7 @@ export const VmReport = Type.Object(
 );
 export type VmReport = Static<typeof VmReport>;
 
-/** How a host stands to a VM that runs at another site. */
+/** How a host's copy of a VM stands that runs at another site; a host without a copy says nothing. */
 export const FenceReport = Type.Object(
   {
     vm_uuid: Type.String({ maxLength: 36 }),
@@ -56,9 +56,9 @@ export const FenceReport = Type.Object(
     /** Of the claim that is on disk here. */
     epoch: Type.Integer({ minimum: 1 }),
     site_id: Id,
-    /** yielded: the copy here does not run. absent: there is none here. failing: it may run. */
-    state: Type.Union([Type.Literal('yielded'), Type.Literal('absent'), Type.Literal('failing')]),
-    /** libvirt's word for its state; empty without a copy. */
+    /** yielded: the copy does not run. failing: it may. */
+    state: Type.Union([Type.Literal('yielded'), Type.Literal('failing')]),
+    /** libvirt's word for its state; empty when that is not known. */
     vm_state: Type.String({ maxLength: 32 }),
     /** When it yielded; null while it has not. */
     yielded_ms: nullable(Milliseconds),

@@ -10,7 +10,12 @@ import { ClaimAnswers, type ClaimAnswer, type ClaimsTold } from '#/api/peer.ts';
 import { supersedes, verifyClaim, type EpochClaim } from '#/lib/epoch-claim.ts';
 import { describe, Failure, failureIn } from '#/lib/failure.ts';
 import type { Context } from './context.ts';
-import { CLAIMS_TELL_TIMEOUT_MS, CLAIMS_TOLD_AT_ONCE, YIELD_WAIT_MS } from './limits.ts';
+import {
+  CLAIMS_TELL_AGAIN_MS,
+  CLAIMS_TELL_TIMEOUT_MS,
+  CLAIMS_TOLD_AT_ONCE,
+  YIELD_WAIT_MS,
+} from './limits.ts';
 import type { Peers } from './peers.ts';
 import {
   claimOf,
@@ -40,6 +45,7 @@ export class Claims {
   readonly #peers: Peers;
   /** What each site has answered for, by site: a VM's signature. Told again after a restart, which does no harm. */
   readonly #told = new Map<string, Map<string, string>>();
+  #toldSinceMs = 0;
 
   constructor(context: Context, peers: Peers) {
     this.#context = context;
@@ -109,11 +115,12 @@ export class Claims {
     return claim;
   }
 
-  /** The recovery that raised the epoch was taken back: nobody is told of it from now on. */
-  async withdraw(db: Database, vmUuid: string): Promise<void> {
+  /** The recovery that raised the epoch was taken back: nobody is told of it from now on. False when it has none. */
+  async withdraw(db: Database, vmUuid: string): Promise<boolean> {
     const known = await findClaim(db, vmUuid);
-    if (known?.site_id !== this.#context.identity.siteId) return;
+    if (known?.site_id !== this.#context.identity.siteId) return false;
     await updateClaim(db, known, { is_withdrawn: 1, host_id: null });
+    return true;
   }
 
   /** Takes what another site tells, and waits for the copies of the first VM to yield when it is asked to. */
@@ -195,8 +202,16 @@ export class Claims {
     }
   }
 
-  /** Tells each site the claims that concern it, and which it has not answered for. Repeated every second. */
+  /**
+   * Tells each site the claims that concern it, and which it has not answered for lately. Repeated every second: a
+   * site whose database was restored from a backup has forgotten what it had answered for.
+   */
   async tell(): Promise<void> {
+    const nowMs = this.#context.clock.monotonicMs();
+    if (nowMs - this.#toldSinceMs > CLAIMS_TELL_AGAIN_MS) {
+      this.#told.clear();
+      this.#toldSinceMs = nowMs;
+    }
     const raised = (await this.list()).filter(({ epoch, is_withdrawn: gone }) => epoch > 1 && gone === 0);
     if (raised.length === 0) return;
     await Promise.all((await this.#peers.list()).map((peer) => this.#tellPeer(peer, raised)));

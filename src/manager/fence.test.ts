@@ -266,3 +266,27 @@ test('a recovered VM that is protected the other way carries its epoch along', a
   const home = await west.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', force: true });
   assert.equal(home.epoch, 3);
 });
+
+test('when a recovery fails after the old copy has yielded, a person lets that copy run again without force', async () => {
+  await using sites = await twoSites();
+  const { east, west, eastAgent, eastServer, westAgent } = sites;
+  await protectedLedger(sites);
+  const started = await east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', force: true });
+  await westAgent.yields(2);
+  await eastServer.finish(doneTask((await eastServer.task('open_view')).id, VIEW));
+  await eastAgent.finish(failedTask((await eastAgent.task('recover')).id, 'no such machine type'));
+  await ended(east, started.id);
+  await east.api('POST', `/recoveries/${started.id}/cleanup`);
+  await eastAgent.finish(doneTask((await eastAgent.task('discard')).id));
+  await eastServer.finish(doneTask((await eastServer.task('close_view')).id));
+  assert.equal((await ended(east, started.id)).state, 'cleaned');
+  const { items } = await east.api<{ items: { kind: string; message: string }[] }>('GET', '/events');
+  const told = items.find(({ kind }) => kind === 'recovery.claim_withdrawn');
+  assert.match(told?.message ?? '', /antipode fence release ledger/);
+  assert.equal((await westAgent.now()).claims?.[0]?.claim.epoch, 2, 'nothing is released by itself');
+  const view = await west.api<FenceView>('POST', '/fences/ledger/release', {});
+  assert.deepEqual([view.epoch, view.is_here], [3, true]);
+  const request = { vm: 'ledger', site: 'east', rpo_ms: 5000 };
+  const again = await west.api<ProtectionView>('POST', '/protections', request);
+  assert.deepEqual([again.state, again.epoch], ['active', 3]);
+});

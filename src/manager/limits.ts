@@ -29,6 +29,8 @@ export const SYNC_EVERY_MS = 5000;
 /** Claims that another site has not taken yet are told to it again this often. */
 export const CLAIMS_TELL_EVERY_MS = 1000;
 export const CLAIMS_TELL_TIMEOUT_MS = 2000;
+/** And those that it has taken, in case that it has lost them. */
+export const CLAIMS_TELL_AGAIN_MS = 60_000;
 /** In one request to another site. */
 export const CLAIMS_TOLD_AT_ONCE = 500;
 /** How long a recovery waits for the old copy to be seen to yield, at a site that answers. */

@@ -122,7 +122,12 @@ export class RecoveryEngine {
         // Nothing of the VM runs here any more, so the replica may be taken up by its protected site again.
         await updateReplica(at, job.replica_id, { state: 'kept' });
         const replica = (await listReplicas(at)).find(({ id }) => id === job.replica_id);
-        if (replica !== undefined) await this.#claims.withdraw(at, replica.vm_uuid);
+        if (replica !== undefined && (await this.#claims.withdraw(at, replica.vm_uuid))) {
+          const text =
+            'if the copy of the protected site has yielded, it runs again after, there: ' +
+            `antipode fence release ${job.request.vm_name}`;
+          await this.#tell(at, job, { kind: 'claim_withdrawn', severity: 'info', text });
+        }
       }
       await this.#tell(at, job, {
         kind: state,

@@ -122,7 +122,6 @@ function fencesOf(agent: AgentMember | undefined, vmUuid: string): FenceReport[]
 
 function fenceNotice(fence: FenceReport, siteName: string): string {
   const whose = `it runs at site ${siteName} since epoch ${fence.epoch}`;
-  if (fence.state === 'absent') return `${whose}; no copy is left on this host.`;
   if (fence.state === 'failing') {
     return `${whose}, and the copy here MAY RUN AS WELL: ${fence.failure?.message ?? 'its host has not said why'}`;
   }
