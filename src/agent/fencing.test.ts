@@ -3,7 +3,7 @@
  * dies before each step of it.
  */
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
@@ -243,6 +243,21 @@ test('what no trusted site has signed is not believed, and an older claim change
   await host.fencing.take({ claims: [good] });
   assert.equal(host.store.get(UUID)?.claim.epoch, 3);
   assert.equal(await stateOf(domain), 'running');
+});
+
+test('a damaged record keeps its VM from starting, is told of, and is replaced by the next orders', async () => {
+  const domain = await running();
+  await domain.destroy();
+  await mkdir(join(daemon.directory, fenceName()), { recursive: true });
+  await writeFile(join(daemon.directory, fenceName(), UUID), 'antipode-fence 1\nvm');
+  await using host = await new Host().start();
+  assert.deepEqual(
+    host.events.pending().map(({ kind, severity }) => [kind, severity]),
+    [['fence.unreadable', 'error']],
+  );
+  await assert.rejects(domain.start(), /is damaged/);
+  await host.fencing.take({ claims: [await order(1, WEST, true)] });
+  await domain.start();
 });
 
 test('an agent that dies before any step of yielding or of a release comes to the same end when it starts again', async () => {

@@ -6,12 +6,13 @@
  * start hook goes on from there; and nothing is undone but by a claim of this very site.
  */
 import { X509Certificate } from 'node:crypto';
+import { hostname } from 'node:os';
 import type { EventBuffer } from '#/control/event-buffer.ts';
 import type { AgentOrders, ClaimOrder, TrustedSite } from '#/control/orders.ts';
 import type { FenceReport } from '#/control/reports.ts';
 import type { Clock } from '#/lib/clock.ts';
 import { supersedes, verifyClaim } from '#/lib/epoch-claim.ts';
-import { failureIn } from '#/lib/failure.ts';
+import { describe, failureIn } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import type { DomainEvent } from '#/libvirt/events.ts';
@@ -72,8 +73,16 @@ export class Fencing {
 
   /** Reads the records of before; from then on they are acted on, with or without a manager. */
   async load(): Promise<void> {
-    const { log, store } = this.#parts;
-    for (const failure of await store.load()) log.error('fence.unreadable', failureFields(failure));
+    const { events, log, store } = this.#parts;
+    for (const failure of await store.load()) {
+      log.error('fence.unreadable', failureFields(failure));
+      events.add({
+        kind: 'fence.unreadable',
+        severity: 'error',
+        subject: { kind: 'host', id: hostname() },
+        message: `${describe(failure)}: its VM is not started on this host until the manager's orders replace it`,
+      });
+    }
   }
 
   reports(): FenceReport[] {
