@@ -14,8 +14,8 @@ export const CONTEXTS_MAX = 16;
 /** The protocol's promise when a server names no block size, and the most we serve: 32 MiB. */
 export const REQUEST_BYTES_DEFAULT_MAX = 32 * 1024 * 1024;
 /**
- * The client cuts longer reads into pieces of this many bytes: enough to hide latency, small enough to spread. QEMU takes
- * new memory from the kernel for each longer one, and its page faults cost a third of what serving costs it.
+ * The client cuts longer reads into pieces of this many bytes: enough to hide latency, small enough to spread. QEMU
+ * takes new memory from the kernel for each longer one, whose page faults cost a third of what serving costs it.
  */
 export const READ_PIECE_BYTES: number = 512 * 1024;
 
