@@ -6,7 +6,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock } from '#/lib/system-clock.ts';
 import { run } from '#lab/command.ts';
-import { createLedger, ledgerDiskPaths } from '#lab/ledger-vm.ts';
+import { createLedger, ledgerDiskPaths, serialLog, waitForText } from '#lab/ledger-vm.ts';
 import { TwoSites, cpuMs } from '#lab/two-sites.ts';
 import {
   figure,
@@ -74,6 +74,8 @@ async function makeGuest(lab: TwoSites, options: BenchmarkOptions): Promise<void
   });
   await rm(raw);
   await lab.west.virsh(['start', VM], { timeoutMs: 60_000 });
+  // A guest that boots takes a processor for itself.
+  await waitForText(serialLog(lab.west, VM), /LEDGER n=\d+/, { timeoutMs: 120_000 });
 }
 
 /** Seconds from asking for protection to the first point's acknowledgement. */

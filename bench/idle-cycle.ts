@@ -1,5 +1,5 @@
 /** Wall and CPU time of a cycle in which nothing changed, for a guest with two disks. */
-import { createLedger } from '#lab/ledger-vm.ts';
+import { createLedger, serialLog, waitForText } from '#lab/ledger-vm.ts';
 import { TwoSites, cpuMs } from '#lab/two-sites.ts';
 import { figure, median, type Benchmark } from './figure.ts';
 
@@ -14,6 +14,8 @@ export const idleCycle: Benchmark = {
   run: async (options) => {
     await using lab = await TwoSites.up(options.say);
     await createLedger(lab.west, { name: VM, intervalMs: NEVER_MS });
+    // The first record is the last: from then on the guest is idle.
+    await waitForText(serialLog(lab.west, VM), /LEDGER n=\d+/, { timeoutMs: 120_000 });
     await lab.protect(VM, RPO_MS);
     let newest = await lab.pointAfter(VM, 3);
     const ours = [lab.west.process('agent')!, lab.east.process('replication-server')!];
