@@ -16,6 +16,7 @@ import type { AgentReport } from '#/control/reports.ts';
 import { lockDirectory } from '#/lib/directory-lock.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Log } from '#/lib/log.ts';
+import { machineIdentity } from '#/lib/machine-identity.ts';
 import { systemClock as clock } from '#/lib/system-clock.ts';
 import { systemRandom } from '#/lib/system-random.ts';
 import { NodeFileSystem } from '#/disk/node-file-system.ts';
@@ -252,6 +253,7 @@ class Agent {
       host: {
         ...this.#inventory.host,
         hostname: hostname(),
+        machine: await machineIdentity(),
         libvirt_failure: failure === undefined ? null : failureReport(failure),
         storage_path: this.#config.storageDirectory,
         storage_free_bytes: bavail * bsize,

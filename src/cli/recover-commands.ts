@@ -44,7 +44,7 @@ function registerRecover(program: Command): void {
       .option('--point <sequence>', 'the recovery point; see: antipode points VM')
       .option('--test', 'beside the original, isolated, replication going on; ends with: antipode cleanup VM')
       .option('--name <name>', 'its name here (default: its own; in a test, with -test appended)')
-      .option('--host <id>', 'the host to bring it up on; see: antipode hosts')
+      .option('--host <id>', 'the host to bring it up on, of those on the machine of its replication server')
       .option('--network <there=here...>', 'what to connect its networks to')
       .option('--serial-text <text>', 'text on its serial console that counts as its sign of life')
       .option('--sign-of-life-timeout <duration>', 'how long to wait for it')

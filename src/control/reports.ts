@@ -185,12 +185,16 @@ export const EventReport = Type.Object(
 );
 export type EventReport = Static<typeof EventReport>;
 
+const MachineIdentity = Type.String({ pattern: '^[0-9a-f]{32}$' });
+
 export const AgentReport = Type.Object(
   {
     sent_ms: Milliseconds,
     host: Type.Object(
       {
         hostname: Name,
+        /** The machine it runs on, as its programs know it (machine-identity.ts). */
+        machine: MachineIdentity,
         libvirt_version: Type.String({ maxLength: 32 }),
         /** Absent while libvirt cannot be reached. */
         libvirt_failure: nullable(FailureReport),
@@ -221,6 +225,7 @@ export const ServerReport = Type.Object(
       { host: Type.String({ maxLength: 255 }), port: Type.Integer({ minimum: 1, maximum: 65_535 }) },
       closed,
     ),
+    machine: MachineIdentity,
     store_path: Text,
     store_free_bytes: Bytes,
     replicas: Type.Array(ReplicaReport, { maxItems: 100_000 }),

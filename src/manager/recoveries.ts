@@ -44,7 +44,7 @@ export class Recoveries {
     if (purpose === 'recovery') checkOthers(replica, jobs);
     const name = asked.name ?? (purpose === 'test' ? `${replica.vm_name}-test` : replica.vm_name);
     checkName(this.#context, name, jobs);
-    const host = chooseHost(this.#context, asked);
+    const host = chooseHost(this.#context, asked, replica);
     const isForced = asked.force === true;
     const source =
       purpose === 'test' ? 'answers' : await checkSource(this.#context, this.#peers, replica, isForced);

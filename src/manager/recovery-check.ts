@@ -66,9 +66,15 @@ function checkPoint(
   });
 }
 
-/** The host to bring the VM up on: the one asked for, or the alive one with most memory. */
-export function chooseHost(context: Context, request: RecoveryRequest): AgentMember {
+/**
+ * The host to bring the VM up on: the one asked for, or the alive one with most memory, on the machine of the replica's
+ * server: a recovery point is served on a Unix socket there.
+ */
+export function chooseHost(context: Context, request: RecoveryRequest, replica: ReplicaRecord): AgentMember {
   const { config, inventory } = context;
+  const server = inventory.servers().find(({ id }) => id === replica.server_id);
+  const serverName = server?.name ?? replica.server_id;
+  const isNear = (agent: AgentMember): boolean => agent.report?.host.machine === server?.report?.machine;
   const wanted = request.host_id ?? undefined;
   const alive = inventory.agents().filter((agent) => inventory.isFresh(agent) && agent.report !== undefined);
   if (wanted !== undefined) {
@@ -78,12 +84,29 @@ export function chooseHost(context: Context, request: RecoveryRequest): AgentMem
         hint: 'List the hosts with: antipode hosts',
       });
     }
-    return host;
+    if (isNear(host)) return host;
+    throw new Failure(
+      'conflict',
+      `host ${wanted} is not the machine of replication server ${serverName}, which keeps ${replica.vm_name}`,
+      {
+        hint: `Recovery points are served on that machine alone: choose the host there, or leave out --host.`,
+      },
+    );
   }
   const able = alive
     .filter((agent) => agent.report!.host.libvirt_failure === null)
     .toSorted((a, b) => b.report!.host.memory_bytes - a.report!.host.memory_bytes);
-  if (able[0] !== undefined) return able[0];
+  const near = able.find(isNear);
+  if (near !== undefined) return near;
+  if (able.length > 0) {
+    throw new Failure(
+      'unreachable',
+      `no host of site ${config.siteName} that is alive is the machine of replication server ${serverName}`,
+      {
+        hint: `Recovery points are served on that machine alone: start an agent there, or join it as a host.`,
+      },
+    );
+  }
   throw new Failure(
     'unreachable',
     `site ${config.siteName} has no host that is alive, with libvirt running`,

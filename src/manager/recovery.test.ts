@@ -204,6 +204,18 @@ test('what speaks against a recovery is said before anything is changed', async 
   await eastAgent.send();
   await assert.rejects(recover({ force: true }), { code: 'already_exists', hint: /--name/ });
   eastAgent.report.vms = [];
+  eastAgent.report.host.machine = 'b2'.repeat(16);
+  await eastAgent.send();
+  await assert.rejects(recover({ force: true }), {
+    code: 'unreachable',
+    message: /machine of replication server/,
+  });
+  const elsewhere = recover({ force: true, host_id: 'east-host' });
+  await assert.rejects(elsewhere, {
+    code: 'conflict',
+    message: /machine of replication server/,
+    hint: /--host/,
+  });
   eastAgent.report.host.libvirt_failure = { code: 'unreachable', message: 'no libvirtd', hint: null };
   await eastAgent.send();
   await assert.rejects(recover({ force: true }), { code: 'unreachable', message: /libvirt running/ });

@@ -101,6 +101,8 @@ export async function pairSites(maker: TestSite, user: TestSite): Promise<void> 
   await user.api('POST', '/pairings', { token });
 }
 
+const MACHINE = '3a'.repeat(16);
+
 /** A host whose VMs, replications and tasks are whatever the test says. */
 export class FakeAgent {
   readonly client: ManagerClient;
@@ -113,6 +115,7 @@ export class FakeAgent {
       sent_ms: 0,
       host: {
         hostname,
+        machine: MACHINE,
         libvirt_version: '9.0.0',
         libvirt_failure: null,
         memory_bytes: 8 * GIB,
@@ -195,6 +198,7 @@ export class FakeServer {
     this.report = {
       sent_ms: 0,
       endpoint: { host: '192.0.2.10', port: 7481 },
+      machine: MACHINE,
       store_path: '/srv/antipode',
       store_free_bytes: 100 * GIB,
       replicas: [],

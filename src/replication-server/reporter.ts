@@ -7,6 +7,7 @@ import type { EventBuffer } from '#/control/event-buffer.ts';
 import { POINTS_REPORTED_MAX, type ReplicaReport, type ServerReport } from '#/control/reports.ts';
 import type { Clock } from '#/lib/clock.ts';
 import { type Failure, failureIn } from '#/lib/failure.ts';
+import { machineIdentity } from '#/lib/machine-identity.ts';
 import type { Replica } from '#/replica/replica.ts';
 import type { OrderBook } from './order-book.ts';
 import type { ReplicaStore, StoreEntry } from './replica-store.ts';
@@ -44,6 +45,7 @@ export class Reporter {
     return {
       sent_ms: clock.now(),
       endpoint,
+      machine: await machineIdentity(),
       store_path: store.directory.path,
       store_free_bytes: await store.directory.freeBytes(),
       replicas,
