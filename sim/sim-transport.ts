@@ -32,6 +32,9 @@ export class SimTransport implements Transport {
   #senders: Waiter[] = [];
   #reader: Reader | undefined;
   #isPumping = false;
+  /** What has left and not arrived, and when the last of it will. */
+  readonly #underWay: (() => void)[] = [];
+  #arrivesMs = 0;
   #isMuted = false;
   /** `vanished`: nobody is here any more; `closed`: by its own program; `failed`: the connection is gone. */
   #state: 'open' | 'closed' | 'failed' | 'vanished' = 'open';
@@ -134,11 +137,19 @@ export class SimTransport implements Transport {
     this.#isPumping = true;
     timeline.after(chunk.length / conditions.bytesPerMs, () => {
       this.#isPumping = false;
-      timeline.after(conditions.latencyMs, () => this.#arrive(chunk));
+      this.#later(() => this.#arrive(chunk));
       if (this.#unsentBytes <= HIGH_WATER_BYTES)
         for (const waiter of this.#senders.splice(0)) waiter.resolve();
       this.pump();
     });
+  }
+
+  /** When the link's latency has passed, and behind what left before: a link that becomes faster reorders nothing. */
+  #later(arrive: () => void): void {
+    const { conditions, timeline } = this.#network;
+    this.#underWay.push(arrive);
+    this.#arrivesMs = Math.max(this.#arrivesMs, timeline.nowMs + conditions.latencyMs);
+    timeline.after(this.#arrivesMs - timeline.nowMs, () => this.#underWay.shift()!());
   }
 
   #arrive(chunk: Uint8Array): void {
@@ -165,8 +176,7 @@ export class SimTransport implements Transport {
   }
 
   #deliverEnd(): void {
-    const { conditions, timeline } = this.#network;
-    timeline.after(conditions.latencyMs, () => {
+    this.#later(() => {
       const { other } = this;
       if (other.#state !== 'open' || other.#isMuted) return;
       other.#peerEnded = true;

@@ -45,7 +45,7 @@ function watchedSession(session: ReplicaSession, parts: WatchedParts): ReplicaSe
   const transport = parts.transport();
   let point: Begun | undefined;
   const check = (): void => {
-    if (!point || !transport) return;
+    if (!point || !transport || isDisturbed(parts.vm, point.momentMs)) return;
     const sent = transport.gauges.sentBytes - point.sentBefore;
     if (sent <= point.allowedBytes) return;
     violations.add(
@@ -88,14 +88,18 @@ type BeginFacts = { momentMs: number; base?: { sequence: number; stamp: string }
 
 function allowed({ vm, ledger }: WatchedParts, begin: BeginFacts): number {
   const moment = vm.history.get(begin.momentMs);
-  // A powered-off VM whose image changed while it was read gives anything; it is never committed.
-  if (!moment || moment.isDisturbed) return Number.POSITIVE_INFINITY;
+  if (!moment) return Number.POSITIVE_INFINITY;
   const base = begin.base && ledger.contents(begin.base);
   let blocks = 0;
   for (const disk of moment.disks) {
     blocks += base ? differingBlocks(disk, find(base, disk.key)) : everWritten(vm, disk);
   }
   return blocks * BLOCK_WIRE_BYTES + POINT_WIRE_BYTES;
+}
+
+/** A powered-off VM whose image changed while it was read, also after `begin`, gives anything; it is never committed. */
+function isDisturbed(vm: SimVm, momentMs: number): boolean {
+  return vm.history.get(momentMs)?.isDisturbed === true;
 }
 
 /** A first copy starts from whatever earlier tries left: every block that was not zero in one of them may differ. */
