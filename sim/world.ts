@@ -27,6 +27,9 @@ export type WorldOptions = {
 /** More than the disks hold. */
 const SCRATCH_BYTES: number = 2 ** 30;
 
+/** How soon a takeover without an answer is tried again once nothing goes wrong any more. */
+const TAKEOVER_AGAIN_MS = 1000;
+
 export class World {
   readonly timeline = new Timeline();
   readonly violations = new Violations();
@@ -43,6 +46,8 @@ export class World {
   /** The agent of a site that was recovered from: it starts when the VM has been taken over. */
   readonly rival: Machine;
   #rivalVm = new SimVm([]);
+  /** A takeover was begun; whether the replica has recorded it is known once the epoch of the orders has risen. */
+  #isTakingOver = false;
   readonly #live: { replica: Replica | undefined } = { replica: undefined };
   readonly #guest: Guest;
 
@@ -140,18 +145,29 @@ export class World {
       machine.spare();
       machine.start();
     }
+    void this.#finishTakeover();
+  }
+
+  /** A recovery repeats its step until it has an answer: the server may have died after the epoch was durable. */
+  async #finishTakeover(): Promise<void> {
+    while (this.#isTakingOver && this.orders.epoch === 1) {
+      await this.timeline.sleep(TAKEOVER_AGAIN_MS);
+      await this.#takeOver();
+    }
   }
 
   /** As a recovery does it: the replica records the higher epoch, and only then the VM goes on with it. */
   async #takeOver(): Promise<void> {
     const { replica } = this.#live;
     if (!replica || this.orders.epoch > 1) return;
+    this.#isTakingOver = true;
     try {
       await replica.raiseEpoch(2);
     } catch (error) {
       if (!failureIn(error)) throw error;
       return;
     }
+    if (this.orders.epoch > 1) return;
     this.ledger.epochRaised(2);
     this.orders.epoch = 2;
     this.#rivalVm = SimVm.of(this.vm.copyImages());
