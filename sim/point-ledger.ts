@@ -104,7 +104,8 @@ export class PointLedger {
     const point = this.#ages.get(stamp);
     if (!point) return true;
     const ageMs = this.#compactedMs - Math.min(point.momentMs, point.acknowledgedMs);
-    return ageMs > this.#keepAllMs;
+    // What is exactly as old as that is not younger any more.
+    return ageMs >= this.#keepAllMs;
   }
 
   addVm(vm: SimVm): void {
