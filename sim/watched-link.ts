@@ -97,7 +97,7 @@ function allowed({ vm, ledger }: WatchedParts, begin: BeginFacts): number {
   return blocks * BLOCK_WIRE_BYTES + POINT_WIRE_BYTES;
 }
 
-/** A powered-off VM whose image changed while it was read, also after `begin`, gives anything; it is never committed. */
+/** A powered-off VM's image that changed while it was read, also after `begin`, gives anything: it is not committed. */
 function isDisturbed(vm: SimVm, momentMs: number): boolean {
   return vm.history.get(momentMs)?.isDisturbed === true;
 }
