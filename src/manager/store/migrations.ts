@@ -10,6 +10,7 @@ type Migration = (db: Kysely<unknown>, kind: DatabaseKind) => Promise<void>;
 export const MIGRATIONS: Record<string, Migration> = {
   '0001-first-tables': firstTables,
   '0002-epoch-claims': epochClaims,
+  '0003-recovery-plans': recoveryPlans,
 };
 
 async function firstTables(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
@@ -26,6 +27,31 @@ async function firstTables(db: Kysely<unknown>, kind: DatabaseKind): Promise<voi
 async function epochClaims(db: Kysely<unknown>): Promise<void> {
   for (const statement of EPOCH_CLAIMS) await sql.raw(statement).execute(db);
 }
+
+async function recoveryPlans(db: Kysely<unknown>): Promise<void> {
+  for (const statement of RECOVERY_PLANS) await sql.raw(statement).execute(db);
+}
+
+const RECOVERY_PLANS = [
+  `create table mappings (
+    peer_site_id text not null, kind text not null, there text not null, here text not null,
+    primary key (peer_site_id, kind, there))`,
+  `create table protection_groups (
+    id text primary key, name text not null unique, document text not null, created_ms bigint not null,
+    updated_ms bigint not null)`,
+  `create table plans (
+    id text primary key, name text not null unique, revision bigint not null, document text not null,
+    created_ms bigint not null, updated_ms bigint not null)`,
+  `create table runs (
+    id text primary key, plan_id text, plan_name text not null, kind text not null, state text not null,
+    request text not null, failure text, lease_holder text, lease_number bigint not null,
+    lease_until_ms bigint not null, created_ms bigint not null, updated_ms bigint not null, ended_ms bigint)`,
+  `create index runs_by_state on runs (state)`,
+  `create table run_steps (
+    run_id text not null, key text not null, position bigint not null, kind text not null, vm_uuid text,
+    body text not null, state text not null, attempts bigint not null, started_ms bigint, ended_ms bigint,
+    failure text, note text, result text, primary key (run_id, key))`,
+];
 
 const EPOCH_CLAIMS = [
   `create table claims (

@@ -167,6 +167,68 @@ export interface ViolationsTable {
   began_ms: number;
 }
 
+/** What something of a paired site becomes here. */
+export interface MappingsTable {
+  peer_site_id: string;
+  kind: 'network' | 'storage' | 'host';
+  there: string;
+  here: string;
+}
+
+/** Documents are those of src/api/plans.ts. */
+export interface ProtectionGroupsTable {
+  id: string;
+  name: string;
+  document: string;
+  created_ms: number;
+  updated_ms: number;
+}
+
+export interface PlansTable {
+  id: string;
+  name: string;
+  revision: number;
+  document: string;
+  created_ms: number;
+  updated_ms: number;
+}
+
+export interface RunsTable {
+  id: string;
+  /** Null for a run that was made for single VMs. */
+  plan_id: string | null;
+  plan_name: string;
+  kind: string;
+  state: string;
+  /** What was asked for, and everything that was decided when it began. */
+  request: string;
+  failure: string | null;
+  /** Who advances it, until when; the number rises with every holder, so that a late one writes nothing. */
+  lease_holder: string | null;
+  lease_number: number;
+  lease_until_ms: number;
+  created_ms: number;
+  updated_ms: number;
+  ended_ms: number | null;
+}
+
+export interface RunStepsTable {
+  run_id: string;
+  key: string;
+  position: number;
+  kind: string;
+  vm_uuid: string | null;
+  /** What it does and what it waits for, as it was decided when the run began. */
+  body: string;
+  state: string;
+  attempts: number;
+  started_ms: number | null;
+  ended_ms: number | null;
+  failure: string | null;
+  note: string | null;
+  result: string | null;
+}
+
 export interface Schema {
   settings: SettingsTable;
   admission_tokens: AdmissionTokensTable;
@@ -183,4 +245,9 @@ export interface Schema {
   events: EventsTable;
   audit: AuditTable;
   violations: ViolationsTable;
+  mappings: MappingsTable;
+  protection_groups: ProtectionGroupsTable;
+  plans: PlansTable;
+  runs: RunsTable;
+  run_steps: RunStepsTable;
 }
