@@ -101,5 +101,5 @@ test('the command line prints the same state as one JSON object', async () => {
     },
   );
   assert.equal(refused.code, 4);
-  assert.equal((JSON.parse(refused.stdout) as { error: { code: string } }).error.code, 'not_found');
+  assert.equal((JSON.parse(refused.stderr) as { code: string }).code, 'not_found');
 });

@@ -10,7 +10,9 @@ import { loadWithBug } from './mutated-graph.ts';
 import { PLANTED_BUGS } from './planted-bugs.ts';
 import { runSeed, type Outcome } from './run-seed.ts';
 
-const USAGE = `usage: ./antipode sim --seed N [--trace] [--bug NAME] [--json]
+const USAGE = `The production code of replication, wire and replica store in a deterministic world, with faults.
+
+usage: ./antipode sim --seed N [--trace] [--bug NAME] [--json]
        ./antipode sim --seeds A..B [--bug NAME] [--json]
        ./antipode sim --batch-seconds S [--bug NAME] [--json]
 --faults A,B chooses what goes wrong: ${FAULT_GROUPS.join(', ')}
@@ -29,8 +31,11 @@ type Plan = {
 };
 type Totals = { seeds: number; events: number; points: number; virtualMs: number; checkedPoints: number };
 
-const plan = readPlan(process.argv.slice(2));
-process.exitCode = plan ? await runPlan(plan) : 2;
+const argv = process.argv.slice(2);
+const isHelp = argv.some((word) => ['-h', '--help'].includes(word));
+if (isHelp) console.log(USAGE);
+const plan = isHelp ? undefined : readPlan(argv);
+if (!isHelp) process.exitCode = plan ? await runPlan(plan) : 2;
 
 function readPlan(args: string[]): Plan | undefined {
   try {

@@ -11,6 +11,15 @@ import { join, relative } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { runTestFiles, type Tally } from './test-reporter.ts';
 
+const HELP = `usage: ./antipode test [PATTERN...]
+
+Without a pattern: types, lint, form, all tests, and a minute of the simulation with a fresh seed. As root, since tests
+make namespaces, libvirt daemons and guests of their own, and remove them.
+With patterns: the test files whose path contains one of them.
+
+  ./antipode test
+  ./antipode test src/nbd lab/fence`;
+
 const ROOT = join(import.meta.dirname, '..');
 const FOLDERS = ['src', 'sim', 'lab', 'test', 'bench', 'tools'];
 const BATCH_SECONDS = 60;
@@ -96,4 +105,11 @@ function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-await main(process.argv.slice(2));
+const argv = process.argv.slice(2);
+const option = argv.find((word) => word.startsWith('-'));
+if (option === undefined) await main(argv);
+else if (['-h', '--help'].includes(option)) say(HELP);
+else {
+  say(`antipode: test has no option ${option}\n\n${HELP}`);
+  process.exitCode = 2;
+}
