@@ -58,6 +58,34 @@ export const ClaimAnswer = Type.Object(
 export type ClaimAnswer = Static<typeof ClaimAnswer>;
 export const ClaimAnswers = Type.Object({ answers: Type.Array(ClaimAnswer, { maxItems: 500 }) }, closed);
 
+/**
+ * What a recovery at another site has to know of a VM besides its disks and its definition. An address has its prefix
+ * length; an interface has none while the VM's own agent has not told any.
+ */
+export const VmFacts = Type.Object(
+  {
+    host_name: Name,
+    memory_bytes: Bytes,
+    vcpu_count: Type.Integer({ minimum: 0 }),
+    networks: Type.Array(Name, { maxItems: 64 }),
+    disk_directories: Type.Array(Text, { maxItems: 64 }),
+    /** In the definition's order. */
+    interfaces: Type.Array(
+      Type.Object(
+        {
+          mac: Type.String({ pattern: '^([0-9a-f]{2}:){5}[0-9a-f]{2}$' }),
+          network: nullable(Name),
+          addresses: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 32 }),
+        },
+        closed,
+      ),
+      { maxItems: 64 },
+    ),
+  },
+  closed,
+);
+export type VmFacts = Static<typeof VmFacts>;
+
 /** A VM to keep a replica of. */
 export const ReplicaRequest = Type.Object(
   {

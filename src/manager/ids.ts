@@ -1,7 +1,17 @@
 /** Ids that people can tell apart in a log, and that never collide between sites. */
 import { randomHex, type Random } from '#/lib/random.ts';
 
-export type IdKind = 'site' | 'manager' | 'host' | 'server' | 'protection' | 'replica' | 'job' | 'token';
+export type IdKind =
+  | 'site'
+  | 'manager'
+  | 'host'
+  | 'server'
+  | 'protection'
+  | 'replica'
+  | 'job'
+  | 'token'
+  | 'group'
+  | 'plan';
 
 export function newId(random: Random, kind: IdKind): string {
   return `${kind}-${randomHex(random, 6)}`;

@@ -26,6 +26,7 @@ import type { ManagerConfig } from './manager-config.ts';
 import { openManagerKeys, type OwnKeys } from './manager-keys.ts';
 import { Orders } from './orders.ts';
 import { Peers } from './peers.ts';
+import { Plans } from './plans/plans.ts';
 import { Protections } from './protections.ts';
 import { WrongTokens } from './rate-limit.ts';
 import { Recoveries } from './recoveries.ts';
@@ -53,6 +54,7 @@ export class Manager implements AsyncDisposable {
   readonly protections: Protections;
   readonly replicas: Replicas;
   readonly recoveries: Recoveries;
+  readonly plans: Plans;
   readonly watch: RpoWatch;
   readonly status: Status;
   readonly #engine: RecoveryEngine;
@@ -76,6 +78,7 @@ export class Manager implements AsyncDisposable {
     this.protections = new Protections(context, this.peers, this.claims);
     this.replicas = new Replicas(context, this.claims);
     this.recoveries = new Recoveries(context, this.peers, this.replicas);
+    this.plans = new Plans(context);
     this.watch = new RpoWatch(context);
     this.status = new Status(context, this.protections, this.watch);
     this.#engine = new RecoveryEngine(context, this.peers, this.claims);

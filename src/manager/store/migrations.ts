@@ -36,6 +36,7 @@ const RECOVERY_PLANS = [
   `create table mappings (
     peer_site_id text not null, kind text not null, there text not null, here text not null,
     primary key (peer_site_id, kind, there))`,
+  `create table vm_facts (replica_id text primary key, facts text not null, told_ms bigint not null)`,
   `create table protection_groups (
     id text primary key, name text not null unique, document text not null, created_ms bigint not null,
     updated_ms bigint not null)`,

@@ -18,6 +18,7 @@ export async function updateReplica(db: Database, id: string, change: Partial<Re
 }
 
 export async function dropReplica(db: Database, id: string): Promise<void> {
+  await db.deleteFrom('vm_facts').where('replica_id', '=', id).execute();
   await db.deleteFrom('replicas').where('id', '=', id).execute();
 }
 

@@ -175,6 +175,13 @@ export interface MappingsTable {
   here: string;
 }
 
+/** What the protected site told of the VM of a replica, whether it is there or not when it is needed. */
+export interface VmFactsTable {
+  replica_id: string;
+  facts: string;
+  told_ms: number;
+}
+
 /** Documents are those of src/api/plans.ts. */
 export interface ProtectionGroupsTable {
   id: string;
@@ -246,6 +253,7 @@ export interface Schema {
   audit: AuditTable;
   violations: ViolationsTable;
   mappings: MappingsTable;
+  vm_facts: VmFactsTable;
   protection_groups: ProtectionGroupsTable;
   plans: PlansTable;
   runs: RunsTable;

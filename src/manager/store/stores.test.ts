@@ -7,6 +7,9 @@ import { DEFAULT_RETENTION } from '#/api/common.ts';
 import { silentLog } from '#/lib/log.ts';
 import { openDatabase, type Database } from './database.ts';
 import { claimOf, findClaim, listClaims, putClaim, updateClaim, type ClaimRecord } from './claim-store.ts';
+import { addGroup, dropGroup, listGroups, replaceGroup } from './group-store.ts';
+import { dropMapping, listMappings, putMapping } from './mapping-store.ts';
+import { addPlan, dropPlan, listPlans, replacePlan } from './plan-store.ts';
 import { addEvent, eventsAfter, newestEvents, newestSequence, type NewEvent } from './event-store.ts';
 import { addJob, beginStep, endStep, findJob, jobsInState, listJobs, setJobState } from './job-store.ts';
 import { addMember, keepReport, listMembers, orderRevision, removeMember } from './member-store.ts';
@@ -19,9 +22,10 @@ import {
   updateProtection,
   type Protection,
 } from './protection-store.ts';
-import { addReplica, listReplicas, updateReplica, type ReplicaRecord } from './replica-store.ts';
+import { addReplica, dropReplica, listReplicas, updateReplica, type ReplicaRecord } from './replica-store.ts';
 import { readSetting, writeSetting } from './settings-store.ts';
 import { addTask, findTask, orderedTasks, reportTask, withdrawTask } from './task-store.ts';
+import { listVmFacts, putVmFacts } from './vm-facts-store.ts';
 import { addAdmissionToken, findAdmissionToken, takeAdmissionToken } from './token-store.ts';
 
 const NOW_MS = 1_790_000_000_000;
@@ -193,6 +197,67 @@ function contract(kind: string, start: () => Promise<{ url: string; end: () => P
       await addReplica(db, replica);
       await updateReplica(db, replica.id, { epoch: 2 });
       assert.deepEqual(await listReplicas(db), [{ ...replica, epoch: 2 }]);
+      const facts = {
+        host_name: 'west-host',
+        memory_bytes: 2 ** 40,
+        vcpu_count: 2,
+        networks: ['lan'],
+        disk_directories: ['/srv'],
+        interfaces: [{ mac: '52:54:00:00:00:09', network: 'lan', addresses: ['10.1.0.5/24'] }],
+      };
+      await putVmFacts(db, replica.id, { facts: { ...facts, networks: [] }, nowMs: NOW_MS });
+      await putVmFacts(db, replica.id, { facts, nowMs: NOW_MS });
+      assert.deepEqual([...(await listVmFacts(db))], [[replica.id, facts]]);
+      await dropReplica(db, replica.id);
+      assert.equal((await listVmFacts(db)).size, 0, 'what was told of the VM goes with its replica');
+    });
+
+    test('a mapping takes the place of the one before of the same thing', async () => {
+      const mapping = { peer_site_id: 's', kind: 'network', there: 'lan', here: 'lan-a' } as const;
+      await putMapping(db, mapping);
+      await putMapping(db, { ...mapping, kind: 'storage', there: '/srv', here: '/data' });
+      await putMapping(db, { ...mapping, here: 'lan-b' });
+      const rows = (await listMappings(db)).map((row) => ({ ...row }));
+      assert.deepEqual(rows[0], { ...mapping, here: 'lan-b' });
+      assert.equal(rows.length, 2);
+      assert(await dropMapping(db, mapping));
+      assert(!(await dropMapping(db, mapping)), 'it is gone');
+    });
+
+    test('a group and a plan come back as they went in, and no two have one name', async () => {
+      const document = { name: 'shop', site: 'west', vms: ['ledger', 'b\u00fccher'] };
+      const group = { id: 'group-1', name: 'shop', document, created_ms: NOW_MS, updated_ms: NOW_MS };
+      await addGroup(db, group);
+      await assert.rejects(addGroup(db, { ...group, id: 'group-2' }));
+      const renamed = { ...document, name: 'store' };
+      assert(await replaceGroup(db, 'group-1', { document: renamed, nowMs: NOW_MS + 1 }));
+      const [changed] = await listGroups(db);
+      assert.deepEqual(changed, { ...group, name: 'store', document: renamed, updated_ms: NOW_MS + 1 });
+      await dropGroup(db, 'group-1');
+      assert.deepEqual(await listGroups(db), []);
+
+      const times = { created_ms: NOW_MS, updated_ms: NOW_MS };
+      const plan = { id: 'plan-1', name: 'all', revision: 1, document: { name: 'all', groups: ['shop'] } };
+      await addPlan(db, { ...plan, ...times });
+      await assert.rejects(addPlan(db, { ...plan, ...times, id: 'plan-2' }));
+      assert.deepEqual(await listPlans(db), [{ ...plan, ...times }]);
+      await dropPlan(db, 'plan-1');
+      assert.deepEqual(await listPlans(db), []);
+    });
+
+    test('of two changes of one revision of a plan one is taken', async () => {
+      const times = { created_ms: NOW_MS, updated_ms: NOW_MS };
+      const document = { name: 'all', groups: ['shop'] };
+      await addPlan(db, { id: 'plan-1', name: 'all', revision: 1, document, ...times });
+      const taken = await Promise.all(
+        ['one', 'two'].map((description) =>
+          replacePlan(db, 'plan-1', { from: 1, document: { ...document, description }, nowMs: NOW_MS }),
+        ),
+      );
+      assert.equal(taken.filter(Boolean).length, 1);
+      const [plan] = await listPlans(db);
+      assert.equal(plan?.revision, 2);
+      assert.equal(plan.document.description, taken[0] === true ? 'one' : 'two');
     });
 
     test('a task is ordered once, reported while it is under way, and its end is final', async () => {
