@@ -3,7 +3,7 @@
  * protected. Looked at anew when libvirt tells of a change, and now and then.
  */
 import { stat } from 'node:fs/promises';
-import type { VmReport } from '#/control/reports.ts';
+import type { InterfaceReport, VmReport } from '#/control/reports.ts';
 import { failureIn } from '#/lib/failure.ts';
 import type { DiskDefinition, DiskSource } from '#/libvirt/domain-disk-xml.ts';
 import type { DomainDefinition } from '#/libvirt/domain-xml.ts';
@@ -54,6 +54,7 @@ async function readVm(domain: Domain): Promise<VmReport> {
     recovered_by_task: readMark(xml)?.taskId ?? null,
     disks,
     networks: networksOf(definition),
+    interfaces: interfacesOf(definition),
     refusals: vmRefusals(definition, xml, isPersistent).slice(0, REFUSALS_MAX),
   };
 }
@@ -74,6 +75,14 @@ async function readDisk(disk: DiskDefinition): Promise<VmReport['disks'][number]
 function networksOf({ interfaces }: DomainDefinition): string[] {
   const names = interfaces.map(({ source }) => source).filter((source) => source !== undefined);
   return [...new Set(names)].slice(0, NETWORKS_MAX);
+}
+
+function interfacesOf({ interfaces }: DomainDefinition): InterfaceReport[] {
+  return interfaces
+    .flatMap(({ mac, source }) =>
+      mac === undefined ? [] : [{ mac, network: source ?? null, addresses: [] }],
+    )
+    .slice(0, NETWORKS_MAX);
 }
 
 /** A file that is not there has no lengths; its disk is refused for it. */

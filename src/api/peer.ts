@@ -131,7 +131,14 @@ export const GrantState = Type.Object(
 export type GrantState = Static<typeof GrantState>;
 
 export const SyncRequest = Type.Object(
-  { site_name: Name, protection_ids: Type.Array(Id, { maxItems: 10_000 }) },
+  {
+    site_name: Name,
+    protection_ids: Type.Array(Id, { maxItems: 10_000 }),
+    /** What the calling site knows of VMs that it protects to this one. */
+    vms: Type.Optional(
+      Type.Array(Type.Object({ protection_id: Id, facts: VmFacts }, closed), { maxItems: 1000 }),
+    ),
+  },
   closed,
 );
 export const SyncReply = Type.Object(

@@ -16,6 +16,17 @@ const Code = Type.String({ pattern: '^[a-z][a-z0-9_]{0,63}$' });
 export const FailureReport = Type.Object({ code: Code, message: Text, hint: nullable(Text) }, closed);
 export type FailureReport = Static<typeof FailureReport>;
 
+/** A network interface in the definition's order, and the addresses with prefix lengths that its guest told of it. */
+export const InterfaceReport = Type.Object(
+  {
+    mac: Type.String({ pattern: '^([0-9a-f]{2}:){5}[0-9a-f]{2}$' }),
+    network: nullable(Name),
+    addresses: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 32 }),
+  },
+  closed,
+);
+export type InterfaceReport = Static<typeof InterfaceReport>;
+
 /** One VM of a host. `refusals` says why it cannot be protected; empty when it can. */
 export const VmReport = Type.Object(
   {
@@ -42,6 +53,7 @@ export const VmReport = Type.Object(
       { maxItems: 256 },
     ),
     networks: Type.Array(Name, { maxItems: 64 }),
+    interfaces: Type.Optional(Type.Array(InterfaceReport, { maxItems: 64 })),
     refusals: Type.Array(Text, { maxItems: 64 }),
   },
   closed,

@@ -33,6 +33,9 @@ export const CLAIMS_TELL_TIMEOUT_MS = 2000;
 export const CLAIMS_TELL_AGAIN_MS = 60_000;
 /** In one request to another site. */
 export const CLAIMS_TOLD_AT_ONCE = 500;
+/** What is known of VMs is told to the other site in parts of so many, and again after this, in case it was lost. */
+export const VM_FACTS_AT_ONCE = 500;
+export const VM_FACTS_TELL_AGAIN_MS = 60_000;
 /** How long a recovery waits for the old copy to be seen to yield, at a site that answers. */
 export const YIELD_WAIT_MS = 10_000;
 export const MEMBERS_MAX = 1000;

@@ -25,6 +25,7 @@ import {
   updateProtection,
   type Protection,
 } from './store/protection-store.ts';
+import { VmFactsTold } from './vm-facts.ts';
 
 export class Protections {
   readonly #context: Context;
@@ -33,7 +34,10 @@ export class Protections {
   /** Why the last try towards the other site failed, by protection. */
   readonly #failures = new Map<string, Failure>();
 
+  readonly #facts: VmFactsTold;
+
   constructor(context: Context, peers: Peers, claims: Claims) {
+    this.#facts = new VmFactsTold(context);
     this.#context = context;
     this.#peers = peers;
     this.#claims = claims;
@@ -266,9 +270,11 @@ export class Protections {
   async reconcile(peer: PeerRow): Promise<void> {
     const { config } = this.#context;
     const own = (await this.list()).filter((known) => known.target_site_id === peer.site_id);
-    const body = { site_name: config.siteName, protection_ids: own.map(({ id }) => id) };
+    const vms = this.#facts.due(own);
+    const body = { site_name: config.siteName, protection_ids: own.map(({ id }) => id), vms };
     const options = { method: 'POST', path: '/peer/v1/sync', body } as const;
     const { protections: states } = await this.#peers.call(peer, options, SyncReply);
+    this.#facts.told(vms);
     for (const [index, protection] of own.entries()) {
       if (protection.state === 'removing') await this.#release(protection, peer);
       else if (protection.state === 'requested') await this.#askAgain(protection, peer);

@@ -14,6 +14,7 @@ import {
 } from '#/api/peer.ts';
 import { closed } from '#/api/common.ts';
 import { Failure } from '#/lib/failure.ts';
+import { takeVmFacts } from '#/manager/vm-facts.ts';
 import { route, type Caller, type Route } from './route.ts';
 
 const tag = 'peer';
@@ -72,10 +73,13 @@ export const PEER_ROUTES: readonly Route[] = [
     body: SyncRequest,
     reply: SyncReply,
     bodyBytesMax: SYNC_BYTES_MAX,
-    handle: async ({ body, caller }, { context, replicas }) => ({
-      site_name: context.config.siteName,
-      protections: await replicas.states(siteOf(caller), body.protection_ids),
-    }),
+    handle: async ({ body, caller }, { context, replicas }) => {
+      await takeVmFacts(context, siteOf(caller), body.vms ?? []);
+      return {
+        site_name: context.config.siteName,
+        protections: await replicas.states(siteOf(caller), body.protection_ids),
+      };
+    },
   }),
   route({
     method: 'POST',
