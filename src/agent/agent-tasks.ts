@@ -20,6 +20,7 @@ import type { LibvirtConnection } from './libvirt-connection.ts';
 import { Places } from './places.ts';
 import { failureReport } from './protection.ts';
 import { RecoveryStates } from './recovery-state.ts';
+import { TestNetworks } from './recover-network.ts';
 import { runRecover } from './recover-task.ts';
 import { targetHost } from './target-host.ts';
 import { StepLog } from './step-log.ts';
@@ -56,6 +57,7 @@ type Entry = {
 export class AgentTasks {
   readonly #parts: AgentTaskParts;
   readonly #states: RecoveryStates;
+  readonly #networks: TestNetworks;
   readonly #reports: TaskReports;
   readonly #entries = new Map<string, Entry>();
   readonly #starts = new Places(STARTS_AT_ONCE);
@@ -70,6 +72,7 @@ export class AgentTasks {
     this.#parts = parts;
     const directory = join(parts.dataDirectory, 'recoveries');
     this.#states = new RecoveryStates(directory);
+    this.#networks = new TestNetworks(this.#states);
     this.#reports = new TaskReports(directory);
   }
 
@@ -188,6 +191,7 @@ export class AgentTasks {
       libvirt: await this.#parts.libvirt.ready(signal),
       clock,
       states: this.#states,
+      networks: this.#networks,
       firmware: { tpmDirectory },
       steps,
       pulls: this.#pulls,

@@ -9,14 +9,13 @@ import { hasLibvirtCode, LibvirtCode } from '#/libvirt/errors.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { markIn } from '#/recovery/recovery-mark.ts';
 import { removeFiles } from './recover-files.ts';
-import { removeTestNetwork, testNetworkName } from './recover-network.ts';
 import type { RecoverContext } from './recover-task.ts';
 import type { RecoveryState } from './recovery-state.ts';
 
 /** Throws Failure conflict when a VM without the mark uses the files of the recovery. */
 export async function runDiscard(
   task: DiscardTask,
-  context: Pick<RecoverContext, 'libvirt' | 'states' | 'steps' | 'firmware'>,
+  context: Pick<RecoverContext, 'libvirt' | 'states' | 'networks' | 'steps' | 'firmware'>,
   signal: AbortSignal,
 ): Promise<Record<string, unknown>> {
   const { libvirt, states, steps } = context;
@@ -24,15 +23,18 @@ export async function runDiscard(
   const state = await states.read(taskId);
   const removed = await steps.run('remove the VM', () => removeVm(libvirt, taskId, signal));
   signal.throwIfAborted();
-  await steps.run('remove its network', () => removeTestNetwork(libvirt, testNetworkName(taskId)));
-  signal.throwIfAborted();
   if (state === undefined) return { removed_vm: removed };
   await steps.run('remove its files', async () => {
     const other = await otherVm(libvirt, state);
     // The TPM's state lies where libvirt looks for it by the VM's UUID.
     await removeFiles({ ...state, hasTpm: state.hasTpm && other === undefined }, context.firmware);
   });
-  await states.remove(taskId);
+  signal.throwIfAborted();
+  // Last, and with the record of the recovery: until both are gone a repeated discard finds what is left.
+  await steps.run('remove its networks', async (note) => {
+    const staying = await context.networks.release(libvirt, state, () => states.remove(taskId));
+    if (staying.length > 0) note(`Other VMs are still on ${staying.join(', ')}.`);
+  });
   return { removed_vm: removed, removed_directory: state.directory };
 }
 

@@ -30,5 +30,14 @@ export function taskUuid(taskId: string): string {
 
 /** Ten hex digits that stand for the task where names are short, as those of bridges are. */
 export function taskTag(taskId: string): string {
-  return createHash('sha256').update(`antipode task ${taskId}`).digest('hex').slice(0, 10);
+  return tag(`antipode task ${taskId}`);
+}
+
+/** The same for what the tests of a tag share, for a network of this host or for all. */
+export function sharedTag(ofTests: string, network: string): string {
+  return tag(`antipode test network ${ofTests} ${network}`);
+}
+
+function tag(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 10);
 }

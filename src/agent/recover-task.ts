@@ -13,7 +13,7 @@ import type { Places } from './places.ts';
 import { checkTarget, ownDomain, startNetworks } from './recover-check.ts';
 import { makeOverlays, readDefinition, restoreFirmware, type FirmwarePaths } from './recover-files.ts';
 import { consoleLogPath, taskDirectory, taskUuid } from './recover-names.ts';
-import { ensureTestNetwork, testNetworkName } from './recover-network.ts';
+import { isolationOf, testNetworksOf, type TestNetworks } from './recover-network.ts';
 import { makeIndependent } from './recover-pull.ts';
 import type { RecoveryState, RecoveryStates } from './recovery-state.ts';
 import { requireSign, startAndWait, type Awakening } from './sign-of-life.ts';
@@ -24,6 +24,7 @@ export type RecoverContext = {
   libvirt: Libvirt;
   clock: Clock;
   states: RecoveryStates;
+  networks: TestNetworks;
   firmware: FirmwarePaths;
   steps: StepLog;
   /** Pulls under way at the same time on this host. */
@@ -105,9 +106,9 @@ async function ensureDefined(parts: {
     await context.states.write(state);
   }
   const networks =
-    state.network === null
+    task.purpose === 'recovery'
       ? step('start networks', () => startNetworks(task, adapted, libvirt))
-      : step('make the test network', () => ensureTestNetwork(libvirt, task.id));
+      : step('make the test network', () => context.networks.ensure(libvirt, task, state));
   const files = isNew
     ? [
         step('make overlays', () => makeOverlays(task, state.directory)),
@@ -129,14 +130,14 @@ async function allEnded(work: Promise<unknown>[]): Promise<void> {
 
 async function prepare(task: RecoverTask, context: RecoverContext): Promise<Adapted> {
   const directory = taskDirectory(task);
-  const isTest = task.purpose === 'test';
+  const isolated = isolationOf(task);
   const hasNvram = task.view.attachments.some((attachment) => attachment.kind === 'nvram');
   const [definition, host] = await Promise.all([readDefinition(task), targetHost(context.libvirt)]);
   return adaptDefinition(
     definition,
     {
       name: task.name,
-      ...(isTest ? { uuid: taskUuid(task.id), isolatedNetwork: testNetworkName(task.id) } : {}),
+      ...(isolated === undefined ? {} : { uuid: taskUuid(task.id), isolated }),
       mark: {
         taskId: task.id,
         replicaId: task.replica_id,
@@ -166,7 +167,8 @@ function newState(task: RecoverTask, adapted: Adapted): RecoveryState {
     name: task.name,
     uuid: adapted.uuid,
     directory: taskDirectory(task),
-    network: task.purpose === 'test' ? testNetworkName(task.id) : null,
+    ...testNetworksOf(task, adapted.networks),
+    macs: adapted.macs,
     hasTpm: task.view.attachments.some((attachment) => attachment.kind === 'tpm'),
     started: false,
     firstInstructionMs: null,

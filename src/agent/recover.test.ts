@@ -16,6 +16,7 @@ import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvir
 import { runDiscard } from './discard-task.ts';
 import { Places } from './places.ts';
 import { GuestTalk, rawBytes, ServedPoint } from './recovery-fixture.ts';
+import { TestNetworks } from './recover-network.ts';
 import { runRecover, type RecoverContext, type RecoverResult } from './recover-task.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { StepLog } from './step-log.ts';
@@ -86,6 +87,7 @@ function context(steps = new StepLog(systemClock, () => undefined)): RecoverCont
     libvirt,
     clock: systemClock,
     states,
+    networks: new TestNetworks(states),
     firmware,
     steps,
     pulls: new Places(1),

@@ -22,7 +22,11 @@ const RecoveryState = Type.Object(
     uuid: Type.String(),
     /** Holds the overlays and the firmware variables. */
     directory: Type.String(),
-    network: nullable(Type.String()),
+    /** The isolated networks of a test, and the router between them. */
+    networks: Type.Array(Type.String()),
+    router: nullable(Type.String()),
+    /** MAC addresses of the protected VM's interfaces, in their order; a test has new ones. */
+    macs: Type.Array(Type.String()),
     /** The VM has a software TPM whose state the recovery has put in libvirt's place for it. */
     hasTpm: Type.Boolean(),
     started: Type.Boolean(),
@@ -73,6 +77,11 @@ export class RecoveryStates {
   /** The VMs that were started and still read from the replica. */
   dependent(): RecoveryState[] {
     return [...this.#known.values()].filter((state) => state.started && !state.isIndependent);
+  }
+
+  /** What every recovery that is known of on this host has made. */
+  all(): RecoveryState[] {
+    return [...this.#known.values()];
   }
 
   async read(taskId: string): Promise<RecoveryState | undefined> {

@@ -2,6 +2,22 @@
 import { Type, type Static } from 'typebox';
 import { closed, Id, Milliseconds, Name, nullable, Problem, Progress, Text } from './common.ts';
 
+/** Networks that the VMs of several tests share, and that reach nothing else. */
+export const TestNetwork = Type.Object(
+  {
+    /** Tests that name the same tag share. */
+    tag: Id,
+    /** `one`: all interfaces are on one network. `each`: every network of this site has an isolated counterpart. */
+    networks: Type.Union([Type.Literal('one'), Type.Literal('each')]),
+    /** Joins counterparts of `each`: gateways with prefix length, by the networks of this site. */
+    router: Type.Optional(
+      Type.Record(Name, Type.String({ maxLength: 43, pattern: '^[0-9A-Fa-f:.]+/\\d{1,3}$' })),
+    ),
+  },
+  closed,
+);
+export type TestNetwork = Static<typeof TestNetwork>;
+
 export const RecoveryRequest = Type.Object(
   {
     /** VM's name or UUID, or the replica's id. */
@@ -14,6 +30,8 @@ export const RecoveryRequest = Type.Object(
     host_id: Type.Optional(nullable(Id)),
     /** Networks of the protected site to networks of this one. */
     networks: Type.Optional(Type.Record(Name, Name)),
+    /** Of a test that is to meet others; without it the VM is alone on a network of its own. */
+    test_network: Type.Optional(nullable(TestNetwork)),
     /** Text on the serial console that counts as a sign of life. */
     serial_text: Type.Optional(nullable(Text)),
     sign_of_life_timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400_000 })),

@@ -78,6 +78,23 @@ export const ProtectionOrder = Type.Object(
 );
 export type ProtectionOrder = Static<typeof ProtectionOrder>;
 
+const AddressText = Type.String({ maxLength: 43, pattern: '^[0-9A-Fa-f:.]+(/\\d{1,3})?$' });
+
+/** Networks that the VMs of several tests of this host share, and that reach nothing else. */
+export const TestNetwork = Type.Object(
+  {
+    /** VMs that are told the same tag share; a plan run's id, say. */
+    tag: Id,
+    /** `one`: all their interfaces are on one network. `each`: every network of this site has a counterpart. */
+    networks: Type.Union([Type.Literal('one'), Type.Literal('each')]),
+    /** Joins counterparts of `each`: gateways with prefix length, by the networks of this site. */
+    router: Type.Optional(Type.Record(Name, AddressText)),
+  },
+  closed,
+);
+export type TestNetwork = Static<typeof TestNetwork>;
+export const ROUTER_NETWORKS_MAX = 32;
+
 /** Bring a VM up on this host from an opened view. */
 export const RecoverTask = Type.Object(
   {
@@ -115,6 +132,8 @@ export const RecoverTask = Type.Object(
     /** Protected site's network name to this site's; what is not named goes to `default_network`. */
     networks: Type.Record(Name, Name),
     default_network: Type.Union([Name, Type.Null()]),
+    /** Of a test whose VM is to meet those of others; without it the VM is alone on a network of its own. */
+    test_network: Type.Optional(TestNetwork),
     /** Directory on this host for the new disks. */
     storage_path: Type.String({ maxLength: 1024 }),
     /** Text on the serial console, or an answer of the guest agent, that counts as a sign of life. */

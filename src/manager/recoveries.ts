@@ -4,7 +4,14 @@ import { Failure } from '#/lib/failure.ts';
 import type { Context } from './context.ts';
 import { newId } from './ids.ts';
 import type { Peers } from './peers.ts';
-import { checkName, checkOthers, checkReplica, checkSource, chooseHost } from './recovery-check.ts';
+import {
+  checkName,
+  checkOthers,
+  checkReplica,
+  checkSource,
+  checkTestNetwork,
+  chooseHost,
+} from './recovery-check.ts';
 import { closeTaskId, discardTaskId, recoverTaskId, viewTaskId } from './recovery-tasks.ts';
 import type { Replicas } from './replicas.ts';
 import { findClaim } from './store/claim-store.ts';
@@ -38,6 +45,7 @@ export class Recoveries {
   async start(asked: RecoveryRequest): Promise<RecoveryView> {
     const { changes, clock, db, events, random } = this.#context;
     const purpose = asked.purpose ?? 'recovery';
+    checkTestNetwork(asked);
     const replica = await this.#replicas.find(asked.vm);
     const jobs = await jobsInState(db, OPEN);
     checkReplica(this.#context, replica, asked.point);
@@ -65,6 +73,7 @@ export class Recoveries {
         host_id: host.id,
         server_id: replica.server_id,
         networks: asked.networks ?? {},
+        test_network: asked.test_network ?? null,
         serial_text: asked.serial_text ?? null,
         sign_of_life_timeout_ms: asked.sign_of_life_timeout_ms ?? SIGN_OF_LIFE_TIMEOUT_MS,
       },

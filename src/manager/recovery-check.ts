@@ -4,6 +4,7 @@
  */
 import { VmPresence } from '#/api/peer.ts';
 import type { RecoveryRequest } from '#/api/recoveries.ts';
+import { ROUTER_NETWORKS_MAX } from '#/control/orders.ts';
 import type { ReplicaReport } from '#/control/reports.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
 import { failureFields } from '#/lib/log.ts';
@@ -12,6 +13,23 @@ import type { AgentMember } from './inventory.ts';
 import type { Peers } from './peers.ts';
 import type { Job } from './store/job-store.ts';
 import type { ReplicaRecord } from './store/replica-store.ts';
+
+/** Throws usage_invalid for a production VM on a test's network, and for a router that has nothing to join. */
+export function checkTestNetwork({ purpose, test_network: network }: RecoveryRequest): void {
+  if (network === undefined || network === null) return;
+  if (purpose !== 'test') {
+    throw new Failure('usage_invalid', 'a recovery for production cannot be on a test network', {
+      hint: 'Ask for a test, or map its networks.',
+    });
+  }
+  const joined = Object.keys(network.router ?? {}).length;
+  if (joined === 0) return;
+  if (network.networks === 'one' || joined > ROUTER_NETWORKS_MAX) {
+    throw new Failure('usage_invalid', `a router cannot join ${joined} networks of a test`, {
+      hint: `It joins up to ${ROUTER_NETWORKS_MAX} of the kind "each".`,
+    });
+  }
+}
 
 /** What its server says of the replica now. Throws unreachable, storage_corrupt, not_found, point_expired. */
 export function checkReplica(

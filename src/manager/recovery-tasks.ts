@@ -30,6 +30,7 @@ export function recoverTask(
   claim: EpochClaim | undefined,
 ): RecoverTask {
   const { request } = job;
+  const testNetwork = request.test_network ?? undefined;
   return {
     id: recoverTaskId(job.id),
     kind: 'recover',
@@ -41,6 +42,7 @@ export function recoverTask(
     ...(claim === undefined ? {} : { claim }),
     networks: request.networks,
     // A test is isolated unless it was told which networks to use.
+    ...(testNetwork === undefined ? {} : { test_network: testNetwork }),
     default_network: request.purpose === 'test' ? null : defaultNetwork(host),
     storage_path: host.report?.host.storage_path ?? '',
     sign_of_life: { serial_text: request.serial_text, timeout_ms: request.sign_of_life_timeout_ms },

@@ -66,6 +66,24 @@ test('a test recovery opens a view, brings the VM up isolated, and is cleaned up
   );
 });
 
+test('a test is told which networks it shares with others, and only a test can be', async () => {
+  await using sites = await twoSites();
+  const { east, eastAgent, eastServer } = sites;
+  await protectedLedger(sites);
+  const router = { lan: '10.2.0.1/24' };
+  const shared = { tag: 'run-1', networks: 'each', router } as const;
+  const ask = (change: object): Promise<RecoveryView> =>
+    east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', test_network: shared, ...change });
+  await assert.rejects(ask({ purpose: 'recovery' }), { code: 'usage_invalid' });
+  const one = { purpose: 'test', test_network: { ...shared, networks: 'one' } };
+  await assert.rejects(ask(one), { code: 'usage_invalid' });
+  await ask({ purpose: 'test' });
+  await eastServer.finish(doneTask((await eastServer.task('open_view')).id, VIEW));
+  const recover = await eastAgent.task('recover');
+  assert(recover.kind === 'recover');
+  assert.deepEqual(recover.test_network, shared);
+});
+
 test('a replica is not deleted under a test recovery, but once that is cleaned up', async () => {
   await using sites = await twoSites();
   const { east, west, eastAgent, eastServer } = sites;

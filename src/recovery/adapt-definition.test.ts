@@ -94,7 +94,7 @@ test('a test gets its own name, UUID, network and MAC addresses', () => {
     ...adaptation,
     name: 'web-test',
     uuid: UUID.replace('6f', '7f'),
-    isolatedNetwork: 'antipode-t',
+    isolated: { kind: 'one', network: 'antipode-t' } as const,
   };
   const { xml, uuid } = adaptDefinition(definition(disk + nic), isolated, host);
   assert.equal(uuid, UUID.replace('6f', '7f'));

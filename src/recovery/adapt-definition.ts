@@ -23,7 +23,7 @@ import {
 } from '#/libvirt/xml.ts';
 import type { XmlElement } from '#/libvirt/xml.ts';
 import { adaptHostParts, adaptIdentity } from './adapt-host-parts.ts';
-import { adaptInterfaces, networksIn } from './adapt-interfaces.ts';
+import { adaptInterfaces, macsIn, networksIn } from './adapt-interfaces.ts';
 import { EPOCH_NAMESPACE, epochMark } from './epoch-mark.ts';
 import { RECOVERY_NAMESPACE, recoveryMark, type RecoveryMark } from './recovery-mark.ts';
 
@@ -47,6 +47,11 @@ export type TargetHost = {
 /** What a disk does on errors; `undefined` is libvirt's own choice. */
 export type ErrorPolicies = { error_policy: string | undefined; rerror_policy: string | undefined };
 
+/** `one` network for all interfaces, or for `each` network of this host its counterpart. */
+export type Isolation =
+  | { kind: 'one'; network: string }
+  | { kind: 'each'; counterpart: (network: string) => string };
+
 export type Adaptation = {
   name: string;
   /** Absent: the VM keeps its own. */
@@ -58,8 +63,8 @@ export type Adaptation = {
   /** Protected site's network to this site's; `defaultNetwork` takes what is not named. */
   networks: Readonly<Record<string, string>>;
   defaultNetwork: string | null;
-  /** Every interface goes here, with a new MAC address each: a test must not meet production. */
-  isolatedNetwork?: string;
+  /** Of a test, which must not meet production: interfaces go there only, with a new MAC address each. */
+  isolated?: Isolation;
   /** Where the carried firmware variables lie on this host, when the VM has any. */
   nvramPath?: string;
   /** libvirt writes there what the guest says on its first serial port. */
@@ -71,6 +76,8 @@ export type Adapted = {
   uuid: string;
   /** The names of this host's networks that it is connected to. */
   networks: string[];
+  /** The MAC addresses that its interfaces had at the protected site, in their order. */
+  macs: string[];
   /** What its disks did on errors on the protected site, and do again once they stand alone, by their keys. */
   policies: Map<string, ErrorPolicies>;
   /** What was taken out or changed beyond disks, networks and names, in whole sentences. */
@@ -93,6 +100,7 @@ export function adaptDefinition(definition: string, adaptation: Adaptation, host
   const devices = childOf(domain, 'devices');
   if (devices === undefined) throw refuseDefinition(adaptation.name, 'it has no devices');
   const policies = adaptDisks(devices, adaptation, notes);
+  const macs = macsIn(devices);
   adaptInterfaces(devices, adaptation, notes);
   adaptHostParts(domain, devices, host, notes);
   const serial = childOf(devices, 'serial') ?? childOf(devices, 'console');
@@ -100,7 +108,7 @@ export function adaptDefinition(definition: string, adaptation: Adaptation, host
     appendElement(serial, 'log', { file: adaptation.consoleLogPath, append: 'off' });
   }
   writeMarks(domain, adaptation);
-  return { xml: serializeXml(domain), uuid, networks: networksIn(devices), policies, notes };
+  return { xml: serializeXml(domain), uuid, networks: networksIn(devices), macs, policies, notes };
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

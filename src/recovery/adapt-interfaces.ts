@@ -36,14 +36,17 @@ const HOST_PARTS = [
 export function adaptInterfaces(devices: XmlElement, adaptation: Adaptation, notes: string[]): void {
   for (const element of childrenOf(devices, 'interface')) {
     const network = networkOf(element);
-    if (adaptation.isolatedNetwork !== undefined) {
+    const { isolated } = adaptation;
+    if (isolated !== undefined) {
       const mac = childOf(element, 'mac');
       // libvirt draws a new address for an interface that has none.
       if (mac !== undefined) removeElement(mac);
-      connect(element, adaptation.isolatedNetwork);
+    }
+    if (isolated?.kind === 'one') {
+      connect(element, isolated.network);
       continue;
     }
-    if (element.getAttribute('type') === 'user') {
+    if (element.getAttribute('type') === 'user' && isolated === undefined) {
       dropHostParts(element);
       continue;
     }
@@ -60,7 +63,7 @@ export function adaptInterfaces(devices: XmlElement, adaptation: Adaptation, not
     }
     if (mapped === undefined && network !== target)
       notes.push(`Network ${network} is not mapped; ${target} is used.`);
-    connect(element, target);
+    connect(element, isolated === undefined ? target : isolated.counterpart(target));
   }
 }
 
@@ -70,6 +73,13 @@ export function networksIn(devices: XmlElement): string[] {
     .filter((element) => element.getAttribute('type') === 'network')
     .map((element) => attributeOf(childOf(element, 'source'), 'network') ?? '');
   return [...new Set(names)];
+}
+
+/** Of all interfaces in their order; empty for one that has none. */
+export function macsIn(devices: XmlElement): string[] {
+  return childrenOf(devices, 'interface').map((element) =>
+    (attributeOf(childOf(element, 'mac'), 'address') ?? '').toLowerCase(),
+  );
 }
 
 /** The name people map by: libvirt's network, or else the host's bridge or device. */
