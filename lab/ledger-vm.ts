@@ -6,6 +6,7 @@ import { Failure } from '#/lib/failure.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import { keepCapabilities } from './capability-cache.ts';
 import { run } from './command.ts';
+import { ensureAgentImage } from './guest/agent-image.ts';
 import { ensureGuestImage, type GuestImage } from './guest/image.ts';
 import type { Site } from './site.ts';
 
@@ -20,6 +21,15 @@ export interface LedgerOptions {
   /** Random bytes written to the second half of disk B after the boot. */
   readonly fillBytes?: number;
   readonly memoryMib?: number;
+  /** QEMU's guest agent as Debian has it, in place of the few answers that the ledger gives itself. */
+  readonly hasAgent?: boolean;
+  /** An address with prefix length instead of one that the network gives. */
+  readonly address?: string;
+  readonly gateway?: string;
+  /** Where it serves a page. */
+  readonly httpPort?: number;
+  /** An address that it pings every second. */
+  readonly ping?: string;
   /** Leaves the VM defined and powered off. */
   readonly start?: boolean;
 }
@@ -45,7 +55,7 @@ export async function createLedger(site: Site, options: LedgerOptions): Promise<
   if (known.includes(options.name)) {
     throw new Failure('already_exists', `${site.name} already has a VM named ${options.name}`);
   }
-  const image = await ensureGuestImage();
+  const image = options.hasAgent === true ? await ensureAgentImage() : await ensureGuestImage();
   const paths = ledgerDiskPaths(site, options.name, diskBytes.length);
   const taken = paths.find((path) => existsSync(path));
   if (taken !== undefined) throw new Failure('already_exists', `${taken} is already there`);
@@ -88,6 +98,7 @@ function ledgerXml(options: LedgerOptions, paths: readonly string[], image: Gues
     `ledger.interval=${options.intervalMs ?? 100}`,
     `ledger.load=${options.loadPerSecond ?? 0}`,
     `ledger.fill=${options.fillBytes ?? 0}`,
+    ...networkWords(options),
   ].join(' ');
   const keys = diskKeys(paths.length);
   const disks = paths.map(
@@ -126,6 +137,13 @@ ${disks.join('\n')}
   </devices>
 </domain>
 `;
+}
+
+function networkWords({ address, gateway, httpPort, ping }: LedgerOptions): string[] {
+  const words = { address, gateway, http: httpPort, ping };
+  return Object.entries(words).flatMap(([name, value]) =>
+    value === undefined ? [] : [`ledger.${name}=${value}`],
+  );
 }
 
 /** The serial log of a VM, as a path outside the site. */

@@ -91,7 +91,7 @@ async function ensureKernel(cache: string): Promise<string> {
   }
   const work = await mkdtemp(join(tmpdir(), 'antipode-kernel-'));
   try {
-    await downloadPackage(name, work);
+    await downloadPackages([name], work);
     const unpacked = join(work, 'unpacked');
     const archive = (await readdir(work)).find((file) => file.endsWith('.deb'));
     await run(['dpkg-deb', '-x', join(work, archive ?? ''), unpacked]);
@@ -110,8 +110,8 @@ async function kernelPackage(): Promise<string | undefined> {
  * Package lists that are older than the archive name files that are gone from it, so a failure asks for new
  * lists.
  */
-async function downloadPackage(name: string, directory: string): Promise<void> {
-  const download = ['apt-get', '-q', '-o', 'APT::Sandbox::User=root', 'download', name];
+export async function downloadPackages(names: readonly string[], directory: string): Promise<void> {
+  const download = ['apt-get', '-q', '-o', 'APT::Sandbox::User=root', 'download', ...names];
   const options = { cwd: directory, timeoutMs: 300_000 };
   if ((await run(download, { ...options, allowFailure: true })).code === 0) return;
   await run(['apt-get', '-q', 'update'], { timeoutMs: 300_000 });
@@ -128,6 +128,14 @@ async function keepKernel(unpacked: string, name: string, cache: string): Promis
     await copyFile(source, join(made, `${moduleName(module)}.ko`));
   }
   return place(made, join(cache, `kernel-${version}`));
+}
+
+/** Packs what is below `root` as an archive that the kernel unpacks. */
+export async function packInitramfs(root: string, initrd: string): Promise<void> {
+  const archive = `${initrd}.${process.pid}`;
+  const pack = 'cd "$1" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1 >"$2"';
+  await run(['sh', '-c', pack, 'sh', root, archive], { timeoutMs: 60_000 });
+  await rename(archive, initrd);
 }
 
 async function buildInitramfs(kernelDirectory: string, initrd: string): Promise<void> {
@@ -149,10 +157,7 @@ async function buildInitramfs(kernelDirectory: string, initrd: string): Promise<
     await writeFile(join(root, 'init'), await readFile(join(import.meta.dirname, 'init.sh')), {
       mode: 0o755,
     });
-    const archive = `${initrd}.${process.pid}`;
-    const pack = 'cd "$1" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1 >"$2"';
-    await run(['sh', '-c', pack, 'sh', root, archive], { timeoutMs: 60_000 });
-    await rename(archive, initrd);
+    await packInitramfs(root, initrd);
   } finally {
     await rm(root, { recursive: true, force: true });
   }
@@ -162,7 +167,8 @@ function moduleName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
 }
 
-async function place(made: string, target: string): Promise<string> {
+/** Renames, so that a half-made directory is never found. */
+export async function place(made: string, target: string): Promise<string> {
   try {
     await rename(made, target);
   } catch (error) {

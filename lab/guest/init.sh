@@ -11,8 +11,10 @@
 # Record n is at sector (n - 1) mod slots; slots is half of the disk's sectors, at most 65536.
 # The other half of disk B belongs to the load and to the fill that the kernel's command line may ask for:
 #   ledger.interval=MS  ledger.load=WRITES_PER_SECOND  ledger.fill=BYTES
+# The network is asked for an address, unless one is given; a web server and pings to a neighbour are on request:
+#   ledger.address=ADDRESS/PREFIX  ledger.gateway=ADDRESS  ledger.http=PORT  ledger.ping=ADDRESS
 
-export PATH=/bin
+export PATH=/bin:/sbin
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
@@ -135,6 +137,11 @@ answer_agent() {
     [ "$(cat "$candidate/name" 2>/dev/null)" = org.qemu.guest_agent.0 ] && port=/dev/${candidate##*/}
   done
   [ -n "$port" ] || return
+  # The real one is there when the VM's initrd has it (agent-image.ts).
+  if [ -x /sbin/qemu-ga ]; then
+    qemu-ga -m virtio-serial -p "$port" -t /run -f /run/qemu-ga.pid
+    return
+  fi
   exec 3<>"$port"
   while :; do
     # A read ends at once while no one holds the other end.
@@ -157,6 +164,22 @@ join_network() {
   [ -e /sys/class/net/eth0 ] || return
   ip link set lo up
   ip link set eth0 up
+  address=$(parameter ledger.address '')
+  gateway=$(parameter ledger.gateway '')
+  port=$(parameter ledger.http '')
+  neighbour=$(parameter ledger.ping '')
+  if [ -n "$port" ]; then
+    mkdir -p /www
+    echo "ledger $boot" >/www/index.html
+    httpd -p "$port" -h /www
+  fi
+  [ -n "$neighbour" ] && ping -q "$neighbour" >/dev/null 2>&1 &
+  if [ -n "$address" ]; then
+    ip addr add "$address" dev eth0
+    [ -n "$gateway" ] && ip route add default via "$gateway"
+    echo "LEDGER address ${address%/*}"
+    return
+  fi
   udhcpc -i eth0 -q -n -t 5 -s /bin/on-dhcp >/dev/null 2>&1
 }
 
