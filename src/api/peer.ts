@@ -1,6 +1,7 @@
 /** What the managers of paired sites ask of each other, under /peer/v1. */
 import { Type, type Static } from 'typebox';
 import { Bytes, closed, Id, Milliseconds, Name, nullable, Retention, Text } from './common.ts';
+import { MappingKind } from './plans.ts';
 
 const Pem = Type.String({ maxLength: 16_384 });
 const Host = Type.String({ minLength: 1, maxLength: 255 });
@@ -145,6 +146,35 @@ export const SyncReply = Type.Object(
   { site_name: Name, protections: Type.Array(GrantState, { maxItems: 10_000 }) },
   closed,
 );
+
+/** Which networks, hosts or directories of disks the called site has, asked when they are mapped. */
+export const InventoryQuestion = Type.Object(
+  {
+    things: Type.Array(
+      Type.Object({ kind: MappingKind, name: Type.String({ minLength: 1, maxLength: 1024 }) }, closed),
+      { maxItems: 1000 },
+    ),
+  },
+  closed,
+);
+export type InventoryQuestion = Static<typeof InventoryQuestion>;
+export const InventoryAnswer = Type.Object(
+  { are_known: Type.Array(Type.Boolean(), { maxItems: 1000 }) },
+  closed,
+);
+
+/** A mapping that the calling site has made, as the called one is to have it in reverse. */
+export const ReverseMapping = Type.Object(
+  {
+    kind: MappingKind,
+    /** At the calling site. */
+    there: Type.String({ minLength: 1, maxLength: 1024 }),
+    /** At the called site. */
+    here: Type.String({ minLength: 1, maxLength: 1024 }),
+  },
+  closed,
+);
+export type ReverseMapping = Static<typeof ReverseMapping>;
 
 /** What the protected site says of a VM that is to be recovered elsewhere. */
 export const VmPresence = Type.Object(

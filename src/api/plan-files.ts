@@ -1,6 +1,7 @@
 /** A recovery plan with all that it stands on, as one file; and what is found when one is checked. */
 import { Type, type Static } from 'typebox';
-import { closed, nullable, Text } from './common.ts';
+import { closed, Id, Name, nullable, Text } from './common.ts';
+import { GroupDocument, Mapping, MappingKind, PlanDocument, PlanName, PlanView } from './plans.ts';
 
 /**
  * `error`: it cannot be kept. `blocks_runs`: it can be kept, for what is missing may be added to the site, and no run
@@ -18,3 +19,82 @@ export const PlanProblem = Type.Object(
   closed,
 );
 export type PlanProblem = Static<typeof PlanProblem>;
+
+/** Everything that a plan needs at its site. Mappings and groups that are not in it stay as they are. */
+export const PlanFile = Type.Object(
+  {
+    mappings: Type.Optional(Type.Array(Mapping, { maxItems: 1000 })),
+    groups: Type.Optional(Type.Array(GroupDocument, { maxItems: 100 })),
+    plan: PlanDocument,
+  },
+  closed,
+);
+export type PlanFile = Static<typeof PlanFile>;
+
+export const ImportRequest = Type.Object(
+  { file: PlanFile, /** Otherwise nothing is changed. */ apply: Type.Boolean() },
+  closed,
+);
+export type ImportRequest = Static<typeof ImportRequest>;
+
+export const ImportReply = Type.Object(
+  {
+    is_applied: Type.Boolean(),
+    changes: Type.Array(
+      Type.Object(
+        {
+          kind: Type.Union([Type.Literal('mapping'), Type.Literal('group'), Type.Literal('plan')]),
+          name: Type.String(),
+          change: Type.Union([Type.Literal('added'), Type.Literal('changed'), Type.Literal('none')]),
+          /** What differs, one thing in each. */
+          details: Type.Array(Text),
+        },
+        closed,
+      ),
+    ),
+    problems: Type.Array(PlanProblem),
+  },
+  closed,
+);
+export type ImportReply = Static<typeof ImportReply>;
+
+export const SavedPlan = Type.Object({ plan: PlanView, problems: Type.Array(PlanProblem) }, closed);
+export type SavedPlan = Static<typeof SavedPlan>;
+
+export const PlanChange = Type.Object(
+  { /** That the change was made from. */ revision: Type.Integer({ minimum: 1 }), document: PlanDocument },
+  closed,
+);
+
+export const GroupMembers = Type.Object(
+  {
+    add: Type.Optional(Type.Array(Name, { maxItems: 1000, uniqueItems: true })),
+    remove: Type.Optional(Type.Array(Name, { maxItems: 1000, uniqueItems: true })),
+  },
+  closed,
+);
+export type GroupMembers = Static<typeof GroupMembers>;
+
+export const MappingView = Type.Object(
+  { site_id: Id, site_name: Name, kind: MappingKind, there: Type.String(), here: Type.String() },
+  closed,
+);
+export type MappingView = Static<typeof MappingView>;
+
+export const MappingRequest = Type.Object(
+  { ...Mapping.properties, /** The reverse one at that site, too. */ both: Type.Optional(Type.Boolean()) },
+  closed,
+);
+export type MappingRequest = Static<typeof MappingRequest>;
+
+export const SavedMapping = Type.Object({ mapping: MappingView, notices: Type.Array(Text) }, closed);
+export type SavedMapping = Static<typeof SavedMapping>;
+
+export const MappingQuery = Type.Object(
+  { site: Name, kind: MappingKind, there: Type.String({ minLength: 1, maxLength: 1024 }) },
+  closed,
+);
+export type MappingQuery = Static<typeof MappingQuery>;
+
+export const PlanProblems = Type.Object({ plan: PlanName, problems: Type.Array(PlanProblem) }, closed);
+export type PlanProblems = Static<typeof PlanProblems>;

@@ -4,6 +4,7 @@ import { CONTROL_ROUTES } from './control-routes.ts';
 import { FENCE_ROUTES } from './fence-routes.ts';
 import { PAGE_ROUTES } from './page-routes.ts';
 import { PEER_ROUTES } from './peer-routes.ts';
+import { PLAN_ROUTES } from './plan-routes.ts';
 import { PROTECTION_ROUTES } from './protection-routes.ts';
 import { RECOVERY_ROUTES } from './recovery-routes.ts';
 import type { Route } from './route.ts';
@@ -14,6 +15,7 @@ export const ROUTES: readonly Route[] = [
   ...SITE_ROUTES,
   ...PROTECTION_ROUTES,
   ...RECOVERY_ROUTES,
+  ...PLAN_ROUTES,
   ...FENCE_ROUTES,
   ...ADMIN_ROUTES,
   ...CONTROL_ROUTES,

@@ -19,6 +19,10 @@ export class Findings {
     this.add('error', finding);
   }
 
+  take(problems: readonly PlanProblem[]): void {
+    this.#problems.push(...problems.slice(0, FINDINGS_MAX - this.#problems.length));
+  }
+
   list(): PlanProblem[] {
     return [...this.#problems];
   }

@@ -1,7 +1,7 @@
 /** Which VMs a plan has, from its groups, each with the settings that the plan has for it. Pure. */
 import type { PlanDocument, PlanVm } from '#/api/plans.ts';
 import type { ReplicaRecord } from '#/manager/store/replica-store.ts';
-import type { Findings } from './findings.ts';
+import { Findings } from './findings.ts';
 import { siteIdOf, type PlanFacts } from './plan-facts.ts';
 
 export type Member = {
@@ -22,7 +22,7 @@ export function membersOf(plan: PlanDocument, facts: PlanFacts, findings: Findin
       findings.error({ code: 'not_found', message: `there is no protection group ${name}`, hint, at });
       continue;
     }
-    for (const replica of replicasOf(group.document, facts, findings, at)) {
+    for (const replica of replicasOf(group.document, facts, findings, () => at)) {
       const other = byUuid.get(replica.vm_uuid);
       if (other === undefined) {
         byUuid.set(replica.vm_uuid, { replica, group: name, settings: {}, key: replica.vm_name });
@@ -43,12 +43,12 @@ export function membersOf(plan: PlanDocument, facts: PlanFacts, findings: Findin
   return members;
 }
 
-/** The replicas that a group's VMs have here. */
+/** The replicas that a group's VMs have here. `at` tells where its site stands, or the VM of an index. */
 export function replicasOf(
   group: { name: string; site: string; vms: readonly string[] },
   facts: PlanFacts,
   findings: Findings,
-  at: readonly (string | number)[],
+  at: (index?: number) => readonly (string | number)[],
 ): ReplicaRecord[] {
   const siteId = siteIdOf(facts, group.site);
   if (siteId === undefined) {
@@ -56,14 +56,14 @@ export function replicasOf(
       code: 'not_found',
       message: `group ${group.name} is of site "${group.site}", which this site is not paired with`,
       hint: 'List the sites with: antipode sites',
-      at,
+      at: at(),
     });
     return [];
   }
   const own = facts.replicas.filter(
     ({ source_site_id: source, state }) => source === siteId && state !== 'deleting',
   );
-  return group.vms.flatMap((vm) => {
+  return group.vms.flatMap((vm, index) => {
     const found = own.filter(({ vm_uuid: uuid, vm_name: name }) => uuid === vm || name === vm);
     if (found.length === 1) return found;
     const [code, message, hint] =
@@ -78,7 +78,7 @@ export function replicasOf(
             `group ${group.name} has VM ${vm}, and several VMs of ${group.site} have that name`,
             `Name the one that is meant by its UUID: ${found.map(({ vm_uuid: uuid }) => uuid).join(', ')}`,
           ] as const);
-    findings.error({ code, message, hint, at });
+    findings.error({ code, message, hint, at: at(index) });
     return [];
   });
 }
@@ -115,4 +115,13 @@ function giveSettings(plan: PlanDocument, members: readonly Member[], findings: 
     member.settings = settings;
     member.key = key;
   }
+}
+
+/** The names and UUIDs by which these VMs can be written, as far as they are known, and as they were written. */
+export function memberNames(
+  group: { name: string; site: string; vms: readonly string[] },
+  facts: PlanFacts,
+): string[] {
+  const replicas = replicasOf(group, facts, new Findings(), () => []);
+  return [...group.vms, ...replicas.flatMap(({ vm_name: name, vm_uuid: uuid }) => [name, uuid])];
 }
