@@ -105,7 +105,10 @@ test('a mapping is made, with a notice, while the other site does not answer; it
   await sites.westAgent.send();
   const query = new URLSearchParams({ site: 'west', kind: 'storage', there: '/srv/vms' });
   await api('DELETE', `/mappings?${query.toString()}`);
-  await assert.rejects(api('DELETE', `/mappings?${query.toString()}`), { code: 'not_found', message: /is not mapped/ });
+  await assert.rejects(api('DELETE', `/mappings?${query.toString()}`), {
+    code: 'not_found',
+    message: /is not mapped/,
+  });
   assert.deepEqual(await mappings(), ['network lan of west -> lan-b']);
 });
 
