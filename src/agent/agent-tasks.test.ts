@@ -43,6 +43,7 @@ class Agent {
       log,
       dataDirectory: directory,
       tpmDirectory: `${daemon.directory}/../lib/swtpm`,
+      replication: { report: () => undefined, nextCycle: () => assert.fail('nothing is replicated') },
       changed: () => this.#wake(),
       ended: () => this.#wake(),
       broken: (error) => assert.fail(String(error)),

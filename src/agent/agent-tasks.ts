@@ -15,6 +15,9 @@ import { failureFields, type Log } from '#/lib/log.ts';
 import { systemRandom } from '#/lib/system-random.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { runDiscard } from './discard-task.ts';
+import type { Replication } from './handover/handover-context.ts';
+import { HandoverStates } from './handover/handover-state.ts';
+import { isTakenBackBy, runHandover } from './handover/run-handover.ts';
 import { guardIoPauses } from './io-pause-guard.ts';
 import type { LibvirtConnection } from './libvirt-connection.ts';
 import { Places } from './places.ts';
@@ -38,6 +41,7 @@ export type AgentTaskParts = {
   log: Log;
   dataDirectory: string;
   tpmDirectory: string;
+  replication: Replication;
   changed: () => void;
   /** A task has ended, and the manager waits for that. */
   ended: () => void;
@@ -59,6 +63,7 @@ export class AgentTasks {
   readonly #states: RecoveryStates;
   readonly #networks: TestNetworks;
   readonly #reports: TaskReports;
+  readonly #handovers: HandoverStates;
   readonly #entries = new Map<string, Entry>();
   readonly #starts = new Places(STARTS_AT_ONCE);
   readonly #pulls = new Places(PULLS_AT_ONCE);
@@ -74,6 +79,7 @@ export class AgentTasks {
     this.#states = new RecoveryStates(directory);
     this.#networks = new TestNetworks(this.#states);
     this.#reports = new TaskReports(directory);
+    this.#handovers = new HandoverStates(join(parts.dataDirectory, 'handovers'));
   }
 
   /** Looks after the VMs that are on a recovery point, until the signal aborts. */
@@ -183,9 +189,17 @@ export class AgentTasks {
   }
 
   async #once({ task, steps, stop }: Entry): Promise<Record<string, unknown>> {
-    const { clock, tpmDirectory } = this.#parts;
+    const { clock, replication, tpmDirectory } = this.#parts;
     const { signal } = stop;
-    if (task.kind === 'discard') await this.#endRecovery(task.recover_task_id);
+    if (task.kind === 'shut_down' || task.kind === 'final_cycle' || task.kind === 'start_again') {
+      await this.#endTasks((other) => isTakenBackBy(task, other), `VM ${task.vm_name} is started again`);
+      const libvirt = await this.#parts.libvirt.ready(signal);
+      return runHandover(task, { libvirt, clock, states: this.#handovers, replication, steps }, signal);
+    }
+    if (task.kind === 'discard') {
+      const { recover_task_id: id } = task;
+      await this.#endTasks((other) => other.id === id, `recovery ${id} is discarded`);
+    }
     using place = await this.#starts.take(signal);
     const context = {
       libvirt: await this.#parts.libvirt.ready(signal),
@@ -205,10 +219,10 @@ export class AgentTasks {
     }
   }
 
-  async #endRecovery(taskId: string): Promise<void> {
-    const recovery = this.#entries.get(taskId);
-    recovery?.stop.abort(new Failure('cancelled', `recovery ${taskId} is discarded`));
-    await recovery?.ended;
+  async #endTasks(isMeant: (task: AgentTask) => boolean, why: string): Promise<void> {
+    const entries = [...this.#entries.values()].filter(({ task }) => isMeant(task));
+    for (const { stop } of entries) stop.abort(new Failure('cancelled', why));
+    await Promise.all(entries.map(({ ended }) => ended));
   }
 
   /** Without room for its report a task has ended all the same; only a restart of the agent would repeat it. */

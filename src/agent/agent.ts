@@ -128,6 +128,7 @@ class Agent {
       log,
       dataDirectory,
       tpmDirectory,
+      replication: this.#protections,
       changed,
       ended,
       broken,

@@ -7,6 +7,7 @@ import { failureFields, type Log } from '#/lib/log.ts';
 import { systemRandom } from '#/lib/system-random.ts';
 import { NodeFileSystem } from '#/disk/node-file-system.ts';
 import type { BlockCodec } from '#/replication/block-codec.ts';
+import type { CycleResult } from '#/replication/cycle.ts';
 import type { CycleGate } from '#/replication/cycle-gate.ts';
 import { Replicator, type ReplicatorEvent, type ReplicatorOrder } from '#/replication/replicator.ts';
 import type { SessionPool } from '#/wire/session-pool.ts';
@@ -81,6 +82,11 @@ export class Protection {
   /** Starts a cycle now. */
   trigger(): void {
     this.#replicator.trigger();
+  }
+
+  /** As `Replicator.nextCycle`. */
+  nextCycle(signal: AbortSignal): Promise<CycleResult> {
+    return this.#replicator.nextCycle(signal);
   }
 
   /** Resolves once the running cycle has let go of everything. */

@@ -7,9 +7,10 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ProtectionOrder } from '#/control/orders.ts';
 import type { ReplicationReport } from '#/control/reports.ts';
-import { failureIn } from '#/lib/failure.ts';
+import { Failure, failureIn } from '#/lib/failure.ts';
 import { failureFields } from '#/lib/log.ts';
 import { Mutex } from '#/lib/mutex.ts';
+import type { CycleResult } from '#/replication/cycle.ts';
 import { dropCheckpoints, endStaleJob } from './own-tracking.ts';
 import { Protection, type ProtectionParts } from './protection.ts';
 
@@ -24,6 +25,17 @@ export class Protections {
 
   reports(): ReplicationReport[] {
     return [...this.#protections.values()].map((protection) => protection.report());
+  }
+
+  report(replicaId: string): ReplicationReport | undefined {
+    return this.#protections.get(replicaId)?.report();
+  }
+
+  /** As `Replicator.nextCycle`. Throws not_found when nothing is replicated to that replica. */
+  async nextCycle(replicaId: string, signal: AbortSignal): Promise<CycleResult> {
+    const protection = this.#protections.get(replicaId);
+    if (protection !== undefined) return protection.nextCycle(signal);
+    throw new Failure('not_found', `no VM of this host is replicated to ${replicaId}`);
   }
 
   /** A VM has shut down: its last state is worth a cycle at once. */

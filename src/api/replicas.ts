@@ -36,6 +36,8 @@ export const PointView = Type.Object(
     acknowledged_ms: Milliseconds,
     consistency: Type.String(),
     delta_bytes: Bytes,
+    /** Of the digest trees of its disks; of the newest points of a powered-off VM. */
+    roots: Type.Optional(Type.Array(Type.Object({ key: Type.String(), root: Type.String() }, closed))),
   },
   closed,
 );

@@ -6,6 +6,7 @@
  * long as the manager is away. Tasks are carried out at least once and are idempotent by their id.
  */
 import { Type, type Static } from 'typebox';
+import { HandoverTask } from './handover-tasks.ts';
 
 const Id = Type.String({ pattern: '^[0-9a-z][0-9a-z-]{0,63}$' });
 const Uuid = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' });
@@ -156,7 +157,7 @@ export const DiscardTask = Type.Object(
 );
 export type DiscardTask = Static<typeof DiscardTask>;
 
-export const AgentTask = Type.Union([RecoverTask, DiscardTask]);
+export const AgentTask = Type.Union([RecoverTask, DiscardTask, ...HandoverTask.anyOf]);
 export type AgentTask = Static<typeof AgentTask>;
 
 export const AgentOrders = Type.Object(

@@ -1,5 +1,6 @@
 /** What agents and replication servers report to their manager. The counterpart of orders.ts. */
 import { Type, type Static } from 'typebox';
+import { DiskRoot } from './handover-tasks.ts';
 
 const Id = Type.String({ pattern: '^[0-9a-z][0-9a-z-]{0,63}$' });
 const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^/\\x00-\\x1f]+$' });
@@ -148,6 +149,8 @@ export const ReplicaReport = Type.Object(
           acknowledged_ms: Milliseconds,
           consistency: Type.String({ maxLength: 16 }),
           delta_bytes: Bytes,
+          /** Of its disks; said of the newest points of a powered-off VM, which a handover compares. */
+          roots: Type.Optional(Type.Array(DiskRoot, { maxItems: 64 })),
         },
         closed,
       ),
@@ -161,6 +164,8 @@ export const ReplicaReport = Type.Object(
 );
 export type ReplicaReport = Static<typeof ReplicaReport>;
 export const POINTS_REPORTED_MAX = 2000;
+/** Of the newest points, so many come with their roots. */
+export const ROOTS_REPORTED_MAX = 16;
 
 /** How a task stands. `result` has the shape its kind names; the steps so far are kept for people to read. */
 export const TaskReport = Type.Object(

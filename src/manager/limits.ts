@@ -38,6 +38,8 @@ export const VM_FACTS_AT_ONCE = 500;
 export const VM_FACTS_TELL_AGAIN_MS = 60_000;
 /** How long a recovery waits for the old copy to be seen to yield, at a site that answers. */
 export const YIELD_WAIT_MS = 10_000;
+/** How long a question of a handover is held by the other site while it is under way. */
+export const HANDOVER_WAIT_MS = 5000;
 export const MEMBERS_MAX = 1000;
 export const PROTECTIONS_MAX = 10_000;
 export const REPLICAS_MAX = 100_000;

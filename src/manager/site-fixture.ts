@@ -2,7 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
-import type { AgentOrders, ClaimOrder, ServerOrders } from '#/control/orders.ts';
+import type { AgentOrders, AgentTask, ClaimOrder, ServerOrders } from '#/control/orders.ts';
+import type { FinalPoint } from '#/control/handover-tasks.ts';
 import type { AgentReport, ReplicaReport, ServerReport, TaskReport, VmReport } from '#/control/reports.ts';
 import { join, ManagerClient } from '#/control/manager-client.ts';
 import { requestJson } from '#/cli/http-json.ts';
@@ -174,10 +175,10 @@ export class FakeAgent {
   }
 
   /** Waits until the orders hold a task of that kind. */
-  async task(kind: 'recover' | 'discard') {
+  async task<Kind extends AgentTask['kind']>(kind: Kind): Promise<Extract<AgentTask, { kind: Kind }>> {
     for (;;) {
       const task = this.orders?.tasks.find((known) => known.kind === kind);
-      if (task !== undefined) return task;
+      if (task !== undefined) return task as Extract<AgentTask, { kind: Kind }>;
       await this.poll();
     }
   }
@@ -291,6 +292,23 @@ export function doneTask(id: string, result: TaskReport['result'] = null): TaskR
 export function failedTask(id: string, message: string): TaskReport {
   const failure = { code: 'libvirt_error', message, hint: null };
   return { id, state: 'failed', steps: [], progress: null, result: null, failure };
+}
+
+export const ROOTS = [
+  { key: 'vda', root: 'a1'.repeat(16) },
+  { key: 'vdb', root: 'b2'.repeat(16) },
+];
+
+/** The points that a server tells of a VM that was powered off before the last one. */
+export function offPoints(sequence: number, roots = ROOTS): ReplicaReport['points'] {
+  const momentMs = Date.now();
+  const point = { moment_ms: momentMs, acknowledged_ms: momentMs, consistency: 'off', delta_bytes: 0, roots };
+  return [{ ...point, sequence, stamp: `stamp-${sequence}` }];
+}
+
+/** What the protected site's agent tells of its last cycle. */
+export function finalPoint(sequence: number): FinalPoint {
+  return { sequence, stamp: `stamp-${sequence}`, moment_ms: Date.now(), disks: ROOTS };
 }
 
 export const VIEW = {

@@ -4,7 +4,12 @@
  * Invariant (I7): a point is reported only when the replica offers it; a count that could not be taken is not made up.
  */
 import type { EventBuffer } from '#/control/event-buffer.ts';
-import { POINTS_REPORTED_MAX, type ReplicaReport, type ServerReport } from '#/control/reports.ts';
+import {
+  POINTS_REPORTED_MAX,
+  ROOTS_REPORTED_MAX,
+  type ReplicaReport,
+  type ServerReport,
+} from '#/control/reports.ts';
 import type { Clock } from '#/lib/clock.ts';
 import { type Failure, failureIn } from '#/lib/failure.ts';
 import { machineIdentity } from '#/lib/machine-identity.ts';
@@ -65,13 +70,16 @@ export class Reporter {
       vm_name: vm.name,
       epoch: replica.epoch(),
       state: points.length > 0 ? 'ready' : await firstCopyState(replica),
-      points: points.slice(-POINTS_REPORTED_MAX).map((point) => ({
+      points: points.slice(-POINTS_REPORTED_MAX).map((point, index, { length }) => ({
         sequence: point.sequence,
         stamp: point.stamp,
         moment_ms: point.momentMs,
         acknowledged_ms: point.acknowledgedMs,
         consistency: point.consistency,
         delta_bytes: point.deltaBytes,
+        ...(point.consistency === 'off' && index >= length - ROOTS_REPORTED_MAX
+          ? { roots: point.disks.map(({ key, root }) => ({ key, root })) }
+          : {}),
       })),
       point_count: points.length,
       stored_bytes: await this.#storedBytes(replicaId, replica),

@@ -58,6 +58,8 @@ export type CycleResult = {
   isComparing: boolean;
   consistency: Moment['consistency'];
   disks: DiskSpec[];
+  /** Of the digest trees of `disks`, in their order: the replica has found the same. */
+  roots: string[];
   /** How often the transfer was cut and taken up again. */
   resumes: number;
   /** Why the source could not tidy up after the acknowledgement; its next moment does. */
@@ -123,6 +125,7 @@ class Cycle {
       isComparing: point.isComparing,
       consistency: moment.consistency,
       disks: moment.disks.map(({ spec }) => spec),
+      roots: point.roots,
       resumes,
       leftBehind,
     };
@@ -235,6 +238,7 @@ class Point {
   readonly isFirstCopy: boolean;
   readonly isComparing: boolean;
   counts: TransferCounts = { readBytes: 0, changedBytes: 0, doneBytes: 0 };
+  roots: string[] = [];
   commitWasSent = false;
   /** The session in which the point was begun last: in another one there is nothing to abort. */
   begunIn: ReplicaSession | undefined;
@@ -294,6 +298,7 @@ class Point {
       onProgress: (counts) => this.#report(counts),
     });
     this.counts = sent.counts;
+    this.roots = sent.roots;
     const attachments = await this.#sendAttachments(session);
     await this.moment.confirm();
     await pending.finish(JSON.stringify(this.#next(sent)));

@@ -6,7 +6,7 @@ import { SeededRandom } from '#/lib/random.ts';
 import { syncBlockCodec } from './block-codec.ts';
 import { CrashingFileSystem, VirtualClock } from './crash-fixture.ts';
 import { CycleGate } from './cycle-gate.ts';
-import { MemoryReplica } from './replica-fixture.ts';
+import { MemoryReplica, rootOf } from './replica-fixture.ts';
 import { Replicator, type ReplicatorEvent, type ReplicatorOptions } from './replicator.ts';
 import { MemorySource, MemoryVmDisk } from './source-fixture.ts';
 
@@ -114,4 +114,53 @@ test('a trigger starts a cycle that the law does not ask for yet', async () => {
     return replicator.status.point?.sequence === 3;
   });
   assert.equal(clock.now(), startMs);
+});
+
+test('the next cycle that is asked for began after the asking, also when one was under way or failed', async () => {
+  const { source, link, clock } = world();
+  const stop = new AbortController();
+  const open = link.open.bind(link);
+  const asked: { after: number; sequence: number; roots: string[]; consistency: string }[] = [];
+  let count = 0;
+  const ask = (replicator: Replicator, after: number): void => {
+    void replicator.nextCycle(stop.signal).then(({ point, roots, consistency }) => {
+      asked.push({ after, sequence: point.sequence, roots, consistency });
+    });
+  };
+  await runUntil({ source, link, clock }, (replicator) => {
+    const { state, progress, point } = replicator.status;
+    const sequence = point?.sequence ?? 0;
+    // Within the second cycle: it does not count, and the third fails once.
+    if (count === 0 && state === 'replicating' && sequence === 1 && progress !== undefined) {
+      count++;
+      ask(replicator, 2);
+      source.isOn = false;
+    }
+    if (count === 1 && sequence === 2) {
+      count++;
+      link.open = () => {
+        link.open = open;
+        return Promise.reject(new Failure('unreachable', 'away for a moment'));
+      };
+    }
+    return sequence === 4;
+  });
+  await Promise.resolve();
+  assert.deepEqual(
+    asked.map(({ after, sequence, consistency }) => [after, sequence, consistency]),
+    [[2, 3, 'off']],
+  );
+  assert.deepEqual(asked[0]?.roots, [...link.state.values()].map(rootOf));
+});
+
+test('who waits for a cycle of a replication that is stopped is told', async () => {
+  const { source, link, clock } = world();
+  let waiting: Promise<unknown> | undefined;
+  const { replicator } = await runUntil({ source, link, clock }, (one) => {
+    link.open = () => Promise.reject(new Failure('unreachable', 'away'));
+    waiting ??= one.nextCycle(new AbortController().signal);
+    return one.status.state === 'failing';
+  });
+  await assert.rejects(waiting!, { code: 'cancelled' });
+  await assert.rejects(replicator.nextCycle(new AbortController().signal), { code: 'cancelled' });
 });

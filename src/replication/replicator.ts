@@ -3,7 +3,7 @@
  * tells how it stands. What it tells is what happened: a point counts from its acknowledgement on (I7). Pure.
  */
 import type { FileSystem } from '#/disk/file-system.ts';
-import { describe, failureIn, hasCode, type Failure } from '#/lib/failure.ts';
+import { describe, Failure, failureIn, hasCode } from '#/lib/failure.ts';
 import { runCycle, type CycleContext, type CycleProgress, type CycleResult } from './cycle.ts';
 import type { CycleGate } from './cycle-gate.ts';
 import { ReplicaRecord } from './replica-record.ts';
@@ -64,6 +64,9 @@ export class Replicator {
   };
   #record: ReplicaRecord | undefined;
   #failures = 0;
+  /** Cycles begun so far, and who waits for the first good one after a number of them. */
+  #begun = 0;
+  readonly #waiting = new Set<{ after: number; end: PromiseWithResolvers<CycleResult> }>();
   #wakeUp = new AbortController();
 
   constructor(options: ReplicatorOptions) {
@@ -88,6 +91,26 @@ export class Replicator {
     this.#wakeUp.abort();
   }
 
+  /**
+   * Starts a cycle now, and resolves with the first one that begins after this call and comes to its point; those that
+   * fail are tried again as always. Rejects with the signal's reason, and `cancelled` when replication is stopped.
+   */
+  async nextCycle(signal: AbortSignal): Promise<CycleResult> {
+    signal.throwIfAborted();
+    if (this.#status.state === 'stopped') throw new Failure('cancelled', 'replication was stopped');
+    const waiting = { after: this.#begun, end: Promise.withResolvers<CycleResult>() };
+    const abort = (): void => waiting.end.reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    this.#waiting.add(waiting);
+    this.trigger();
+    try {
+      return await waiting.end.promise;
+    } finally {
+      signal.removeEventListener('abort', abort);
+      this.#waiting.delete(waiting);
+    }
+  }
+
   /** Runs until the signal aborts; resolves then. Rejects only for what a bug causes. */
   async run(signal: AbortSignal): Promise<void> {
     const watching = new AbortController();
@@ -98,6 +121,7 @@ export class Replicator {
       watching.abort();
       await watch;
       await this.#closeRecord();
+      for (const { end } of this.#waiting) end.reject(new Failure('cancelled', 'replication was stopped'));
       this.#set({ state: 'stopped', progress: undefined });
     }
   }
@@ -137,7 +161,9 @@ export class Replicator {
     const { scratchBytes } = this.#order;
     const onProgress = (progress: CycleProgress): void => this.#progressed(progress);
     const context = { source, link, record, codec, clock, random, disks, scratchBytes, onProgress };
+    const number = ++this.#begun;
     const cycle = await runCycle(context, signal);
+    for (const { after, end } of this.#waiting) if (after < number) end.resolve(cycle);
     return { cycle, durationMs: clock.monotonicMs() - wantedAt };
   }
 

@@ -16,6 +16,7 @@ import {
   VmPresence,
 } from '#/api/peer.ts';
 import { closed } from '#/api/common.ts';
+import { HandoverAnswer, HandoverRequest } from '#/api/handovers.ts';
 import { Failure } from '#/lib/failure.ts';
 import { takeVmFacts } from '#/manager/vm-facts.ts';
 import { route, type Caller, type Route } from './route.ts';
@@ -117,6 +118,17 @@ export const PEER_ROUTES: readonly Route[] = [
     body: ReverseMapping,
     reply: Nothing,
     handle: ({ body, caller }, { mappings }) => mappings.accept(siteOf(caller), body),
+  }),
+  route({
+    method: 'POST',
+    path: '/peer/v1/handovers',
+    roles,
+    tag,
+    summary:
+      'Shut a VM down that is protected to the calling site, replicate its last state, or take that back',
+    body: HandoverRequest,
+    reply: HandoverAnswer,
+    handle: ({ body, caller, signal }, { handovers }) => handovers.ask(siteOf(caller), body, signal),
   }),
   route({
     method: 'GET',
