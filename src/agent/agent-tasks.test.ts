@@ -44,6 +44,8 @@ class Agent {
       dataDirectory: directory,
       tpmDirectory: `${daemon.directory}/../lib/swtpm`,
       replication: { report: () => undefined, nextCycle: () => assert.fail('nothing is replicated') },
+      // No task of these tests is one of a seed.
+      seeds: {} as never,
       changed: () => this.#wake(),
       ended: () => this.#wake(),
       broken: (error) => assert.fail(String(error)),

@@ -21,6 +21,7 @@ import { isTakenBackBy, runHandover } from './handover/run-handover.ts';
 import { guardIoPauses } from './io-pause-guard.ts';
 import type { LibvirtConnection } from './libvirt-connection.ts';
 import { Places } from './places.ts';
+import { runSeed, type SeedParts } from './seed/seed-task.ts';
 import { failureReport } from './protection.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { TestNetworks } from './recover-network.ts';
@@ -42,6 +43,7 @@ export type AgentTaskParts = {
   dataDirectory: string;
   tpmDirectory: string;
   replication: Replication;
+  seeds: SeedParts;
   changed: () => void;
   /** A task has ended, and the manager waits for that. */
   ended: () => void;
@@ -216,6 +218,8 @@ export class AgentTasks {
         return { ...(await runRecover(task, context, signal)) };
       case 'discard':
         return await runDiscard(task, context, signal);
+      case 'seed':
+        return await runSeed(task, context, this.#parts.seeds, signal);
     }
   }
 

@@ -35,9 +35,10 @@ import { InventoryKeeper } from './inventory-keeper.ts';
 import { LibvirtConnection } from './libvirt-connection.ts';
 import { reloadLibvirt } from './libvirt-reload.ts';
 import { CODEC_THREADS_MAX, CYCLES_AT_ONCE } from './limits.ts';
-import { failureReport } from './protection.ts';
+import { failureReport, type ProtectionParts } from './protection.ts';
 import { Protections } from './protections.ts';
 import type { LinkIdentity } from './replica-connection.ts';
+import { SeedFiles } from './seed/seed-files.ts';
 import { VmTurns } from './vm-turns.ts';
 
 /** Of the fence records, within `data_directory`. */
@@ -101,7 +102,7 @@ class Agent {
       onChange: () => this.#libvirtChanged(),
     });
     this.#inventory = new InventoryKeeper({ libvirt: this.#libvirt, clock, log, changed });
-    this.#protections = new Protections({
+    const protectionParts: ProtectionParts = {
       libvirt: this.#libvirt.current,
       watch: this.#watch,
       turns: new VmTurns(),
@@ -119,7 +120,8 @@ class Agent {
       vm: (uuid) => this.#inventory.vm(uuid),
       changed,
       broken,
-    });
+    };
+    this.#protections = new Protections(protectionParts);
     const libvirt = this.#libvirt;
     const ended = (): void => this.#control.changedAndAwaited();
     this.#tasks = new AgentTasks({
@@ -129,6 +131,7 @@ class Agent {
       dataDirectory,
       tpmDirectory,
       replication: this.#protections,
+      seeds: { ...protectionParts, files: new SeedFiles(dataDirectory) },
       changed,
       ended,
       broken,
@@ -212,7 +215,8 @@ class Agent {
   }
 
   #protect(orders: AgentOrders): void {
-    this.#protections.take(orders.protections).catch((error: unknown) => this.#broken.reject(error));
+    const { kept_records: kept, protections } = orders;
+    this.#protections.take(protections, kept).catch((error: unknown) => this.#broken.reject(error));
   }
 
   /** With a connection, what old protections left in libvirt can be removed. */

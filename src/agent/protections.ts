@@ -45,8 +45,11 @@ export class Protections {
     }
   }
 
-  /** Resolves when what is not ordered any more has been stopped and what is ordered runs. */
-  async take(orders: readonly ProtectionOrder[]): Promise<void> {
+  /**
+   * Resolves when what is not ordered any more has been stopped and what is ordered runs. Records that are to be kept
+   * are of replicas that nobody here writes any more; they still say what the other site had.
+   */
+  async take(orders: readonly ProtectionOrder[], keptRecords: readonly string[] = []): Promise<void> {
     await this.#turn.run(async () => {
       const wanted = new Map(orders.map((order) => [order.replica_id, order]));
       for (const [replicaId, protection] of this.#protections) {
@@ -56,7 +59,7 @@ export class Protections {
         this.#protections.delete(replicaId);
       }
       await mkdir(this.#parts.recordsDirectory, { recursive: true, mode: 0o700 });
-      await this.#sweep(new Set(wanted.keys()));
+      await this.#sweep(new Set([...wanted.keys(), ...keptRecords]));
       for (const [replicaId, order] of wanted) {
         const running = this.#protections.get(replicaId);
         if (running === undefined) this.#protections.set(replicaId, new Protection(order, this.#parts));

@@ -13,12 +13,15 @@ export type LinkIdentity = {
   authorities: ReadonlyMap<string, string>;
 };
 
+/** What of an order a session is opened by. */
+export type ReplicaPlace = Pick<ProtectionOrder, 'replica_id' | 'vm_uuid' | 'vm_name' | 'epoch' | 'server'>;
+
 export class ReplicaConnection implements ReplicaLink {
-  readonly #order: () => ProtectionOrder;
+  readonly #order: () => ReplicaPlace;
   readonly #identity: () => LinkIdentity;
   readonly #pool: SessionPool;
 
-  constructor(parts: { order: () => ProtectionOrder; identity: () => LinkIdentity; pool: SessionPool }) {
+  constructor(parts: { order: () => ReplicaPlace; identity: () => LinkIdentity; pool: SessionPool }) {
     this.#order = parts.order;
     this.#identity = parts.identity;
     this.#pool = parts.pool;

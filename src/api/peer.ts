@@ -97,6 +97,8 @@ export const ReplicaRequest = Type.Object(
     retention: Retention,
     /** By which the asking site runs the VM, when its epoch was ever raised. */
     claim: Type.Optional(Claim),
+    /** Fill the replica from the copy that yielded to that claim: only what differs is sent then. */
+    from_old_copy: Type.Optional(Type.Boolean()),
     disks: Type.Array(
       /** `need_bytes` is what the first copy takes at the target. */
       Type.Object({ key: Name, bytes: Bytes, need_bytes: Bytes }, closed),
@@ -112,6 +114,10 @@ export const ReplicaGrant = Type.Object(
     replica_id: Id,
     epoch: Type.Integer({ minimum: 1 }),
     server: Type.Object({ site_id: Id, server_id: Id, host: Host, port: Port }, closed),
+    /** The replica is being filled from the old copy, and not to be written yet. */
+    is_seeding: Type.Optional(Type.Boolean()),
+    /** What became of the old copy, for people. */
+    note: Type.Optional(nullable(Text)),
   },
   closed,
 );

@@ -29,6 +29,8 @@ export type ProtectionRequest = Static<typeof ProtectionRequest>;
 export const ProtectionState = Type.Union([
   /** Recorded here; the recovery site has not confirmed it yet. */
   Type.Literal('requested'),
+  /** The recovery site fills the replica from the old copy that it has. */
+  Type.Literal('seeding'),
   Type.Literal('active'),
   /** No longer replicated; the recovery site has not confirmed it yet. */
   Type.Literal('removing'),

@@ -28,6 +28,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./recover-commands.ts')).registerRecoverCommands,
   },
   {
+    names: ['reprotect'],
+    load: async () => (await import('./reprotect-commands.ts')).registerReprotectCommands,
+  },
+  {
     names: ['fence'],
     load: async () => (await import('./fence-commands.ts')).registerFenceCommands,
   },

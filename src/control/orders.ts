@@ -7,6 +7,7 @@
  */
 import { Type, type Static } from 'typebox';
 import { HandoverTask } from './handover-tasks.ts';
+import { SeedTask } from './seed-tasks.ts';
 
 const Id = Type.String({ pattern: '^[0-9a-z][0-9a-z-]{0,63}$' });
 const Uuid = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' });
@@ -157,7 +158,7 @@ export const DiscardTask = Type.Object(
 );
 export type DiscardTask = Static<typeof DiscardTask>;
 
-export const AgentTask = Type.Union([RecoverTask, DiscardTask, ...HandoverTask.anyOf]);
+export const AgentTask = Type.Union([RecoverTask, DiscardTask, SeedTask, ...HandoverTask.anyOf]);
 export type AgentTask = Static<typeof AgentTask>;
 
 export const AgentOrders = Type.Object(
@@ -167,6 +168,8 @@ export const AgentOrders = Type.Object(
     trust: Type.Array(TrustedSite, { maxItems: 64 }),
     protections: Type.Array(ProtectionOrder, { maxItems: 10_000 }),
     claims: Type.Optional(Type.Array(ClaimOrder, { maxItems: CLAIMS_MAX })),
+    /** Replicas that are not written any more, whose records say what the other site had of a copy here. */
+    kept_records: Type.Optional(Type.Array(Id, { maxItems: 10_000 })),
     tasks: Type.Array(AgentTask, { maxItems: 1000 }),
   },
   closed,
@@ -181,6 +184,8 @@ export const ReplicaOrder = Type.Object(
     vm_name: Name,
     /** Agents of this site may write it. */
     source_site_id: Id,
+    /** While it is filled from an old copy: the site of that copy, whose agents alone may write it. */
+    writer_site_id: Type.Optional(Id),
     epoch: Type.Integer({ minimum: 1 }),
     retention: Type.Object(
       {

@@ -189,7 +189,7 @@ export class Claims {
     if (siteId === this.#context.identity.siteId) return;
     for (const protection of await listProtections(at)) {
       if (protection.vm_uuid !== vmUuid) continue;
-      const from = ['requested', 'active'] as const;
+      const from = ['requested', 'seeding', 'active'] as const;
       if (!(await updateProtection(at, { id: protection.id, from }, { state: 'superseded' }))) continue;
       await this.#context.events.record(at, {
         kind: 'protection.superseded',

@@ -9,6 +9,7 @@ export type IdKind =
   | 'protection'
   | 'replica'
   | 'job'
+  | 'seed'
   | 'token'
   | 'group'
   | 'plan';

@@ -36,7 +36,9 @@ import { WrongTokens } from './rate-limit.ts';
 import { Recoveries } from './recoveries.ts';
 import { RecoveryEngine } from './recovery-engine.ts';
 import { Replicas } from './replicas.ts';
+import { Reprotections } from './reprotections.ts';
 import { RpoWatch } from './rpo-watch.ts';
+import { Seeds } from './seeds.ts';
 import { openSiteIdentity } from './site-identity.ts';
 import { PeerSourceCopies } from './source-copies.ts';
 import { Status } from './status.ts';
@@ -60,6 +62,8 @@ export class Manager implements AsyncDisposable {
   readonly sourceCopies: PeerSourceCopies;
   readonly protections: Protections;
   readonly replicas: Replicas;
+  readonly seeds: Seeds;
+  readonly reprotections: Reprotections;
   readonly recoveries: Recoveries;
   readonly mappings: Mappings;
   readonly groups: Groups;
@@ -88,7 +92,9 @@ export class Manager implements AsyncDisposable {
     this.handovers = new Handovers(context, this.claims, this.fences);
     this.sourceCopies = new PeerSourceCopies(context, this.peers);
     this.protections = new Protections(context, this.peers, this.claims);
-    this.replicas = new Replicas(context, this.claims);
+    this.seeds = new Seeds(context);
+    this.replicas = new Replicas(context, this.claims, this.seeds);
+    this.reprotections = new Reprotections(context, this);
     this.recoveries = new Recoveries(context, this.peers, this.replicas);
     this.mappings = new Mappings(context, this.peers);
     this.groups = new Groups(context);
@@ -151,6 +157,7 @@ export class Manager implements AsyncDisposable {
   #run(): void {
     this.#loop('look', LOOK_EVERY_MS, async () => {
       await this.#engine.advance();
+      await this.seeds.carryOut();
       await this.watch.look();
     });
     this.#loop('sync', SYNC_EVERY_MS, async () => {

@@ -82,6 +82,7 @@ export class Orders {
       trust: await this.trust(),
       protections: ordered,
       claims: await this.#claims(id, new Set(ordered.map((order) => order.vm_uuid))),
+      ...keptRecords(protections),
       tasks: (await orderedTasks(db, id)).map((task) => task.body as AgentTask),
     };
   }
@@ -114,12 +115,21 @@ export class Orders {
         vm_uuid: replica.vm_uuid,
         vm_name: replica.vm_name,
         source_site_id: replica.source_site_id,
+        ...(replica.state === 'seeding' ? { writer_site_id: identity.siteId } : {}),
         epoch: replica.epoch,
         retention: replica.retention,
       })),
       tasks: (await orderedTasks(db, id)).map((task) => task.body as ServerTask),
     };
   }
+}
+
+/** A copy that is replicated no more may still be compared with what the other site had of it. */
+function keptRecords(protections: readonly Protection[]): Pick<AgentOrders, 'kept_records'> {
+  const kept = protections
+    .filter(({ state }) => state === 'superseded')
+    .flatMap(({ replica_id: id }) => (id === null ? [] : [id]));
+  return kept.length === 0 ? {} : { kept_records: kept };
 }
 
 /** Only what both sites have agreed on is ordered. */

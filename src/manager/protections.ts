@@ -75,9 +75,10 @@ export class Protections {
 
   /**
    * Protects a VM. Resolves with state `active`, or `requested` when the other site went away halfway and will be asked
-   * again. Throws, with nothing changed at either site, when something speaks against it.
+   * again; `seeding` while that site fills the replica from its old copy, if it was to. Throws, with nothing changed at
+   * either site, when something speaks against it.
    */
-  async protect(request: ProtectionRequest): Promise<Protection> {
+  async protect(request: ProtectionRequest, isFromOldCopy = false): Promise<Protection> {
     checkRpo(request.rpo_ms);
     const { agent, vm } = this.#context.inventory.findVm(request.vm);
     if (!this.#context.inventory.isFresh(agent)) {
@@ -113,6 +114,7 @@ export class Protections {
       server: null,
       delete_replica: 0,
       created_ms: this.#context.clock.now(),
+      from_old_copy: isFromOldCopy ? 1 : 0,
     };
     const ask = await this.#replicaRequest(protection, disks);
     const checkCall = { method: 'POST', path: '/peer/v1/replicas/check', body: ask } as const;
@@ -198,12 +200,9 @@ export class Protections {
 
   async #activate(protection: Protection, grant: ReplicaGrant): Promise<Protection> {
     const { changes, db, events } = this.#context;
-    const change = {
-      state: 'active',
-      replica_id: grant.replica_id,
-      epoch: grant.epoch,
-      server: grant.server,
-    } as const;
+    const state = grant.is_seeding === true ? 'seeding' : 'active';
+    const { replica_id, epoch, server } = grant;
+    const change = { state, replica_id, epoch, server } as const;
     await this.#claims.claim(protection, {
       epoch: grant.epoch,
       raise: false,
@@ -211,14 +210,19 @@ export class Protections {
     });
     await db.transaction().execute(async (at) => {
       // Who removed the protection meanwhile has the last word.
-      const from = ['requested', 'active'] as const;
+      const from = ['requested', 'seeding', 'active'] as const;
       const isStill = await updateProtection(at, { id: protection.id, from }, change);
-      if (!isStill || protection.state === 'active') return;
+      if (!isStill || protection.state === state) return;
+      const vm = `VM ${protection.vm_name}`;
+      const note = typeof grant.note === 'string' ? `; at the other site, ${grant.note}` : '';
       await events.record(at, {
-        kind: 'protection.active',
+        kind: `protection.${state}`,
         severity: 'info',
         subject: { kind: 'vm', id: protection.vm_uuid },
-        message: `VM ${protection.vm_name} is protected with an RPO of ${protection.rpo_ms} ms`,
+        message:
+          state === 'seeding'
+            ? `the other site fills the replica of ${vm} from its old copy`
+            : `${vm} is protected with an RPO of ${protection.rpo_ms} ms${note}`,
       });
     });
     this.#failures.delete(protection.id);
@@ -235,7 +239,7 @@ export class Protections {
       delete_replica: isDeleteReplica ? 1 : 0,
     };
     await db.transaction().execute(async (at) => {
-      const from = ['requested', 'active', 'superseded', 'removing'] as const;
+      const from = ['requested', 'seeding', 'active', 'superseded', 'removing'] as const;
       const change = { state: removing.state, delete_replica: removing.delete_replica };
       await updateProtection(at, { id: protection.id, from }, change);
       await events.record(at, {
@@ -277,7 +281,7 @@ export class Protections {
     this.#facts.told(vms);
     for (const [index, protection] of own.entries()) {
       if (protection.state === 'removing') await this.#release(protection, peer);
-      else if (protection.state === 'requested') await this.#askAgain(protection, peer);
+      else if (['requested', 'seeding'].includes(protection.state)) await this.#askAgain(protection, peer);
       else if (states[index] !== undefined) await this.#follow(protection, states[index]);
     }
   }
@@ -339,5 +343,6 @@ function replicaRequest(protection: Protection, disks: ReplicaRequest['disks']):
     rpo_ms: protection.rpo_ms,
     retention: protection.retention,
     disks,
+    ...(protection.from_old_copy === 1 ? { from_old_copy: true } : {}),
   };
 }

@@ -10,6 +10,7 @@ import type { Context } from './context.ts';
 import { newId } from './ids.ts';
 import type { ServerMember } from './inventory.ts';
 import { REPLICAS_MAX } from './limits.ts';
+import type { OldCopy, Seeds } from './seeds.ts';
 import {
   addReplica,
   dropReplica,
@@ -28,10 +29,12 @@ const USING = ['running', 'ready', 'cleaning', 'failed'] as const;
 export class Replicas {
   readonly #context: Context;
   readonly #claims: Claims;
+  readonly #seeds: Seeds;
 
-  constructor(context: Context, claims: Claims) {
+  constructor(context: Context, claims: Claims, seeds: Seeds) {
     this.#context = context;
     this.#claims = claims;
+    this.#seeds = seeds;
   }
 
   list(): Promise<ReplicaRecord[]> {
@@ -66,6 +69,7 @@ export class Replicas {
   async accept(siteId: string, request: ReplicaRequest): Promise<ReplicaGrant> {
     const { changes, clock, db, events, random } = this.#context;
     const { known, server } = await this.#choose(siteId, request);
+    const { copy, note } = this.#seeds.find(siteId, request);
     // Epochs are of the VM, not of a replica: a new one begins where the VM is.
     const epoch = Math.max(known?.epoch ?? 1, request.claim?.epoch ?? 1);
     const wanted = {
@@ -75,11 +79,11 @@ export class Replicas {
       retention: request.retention,
       disks: request.disks,
       epoch,
-      state: 'active' as const,
+      state: copy === undefined ? ('active' as const) : ('seeding' as const),
+      seed_sequence: null,
+      seed_note: note,
     };
-    if (known?.protection_id === request.protection_id && known.state === 'active') {
-      return grantOf(this.#context, known);
-    }
+    if (known !== undefined && isGranted(known, request)) return grantOf(this.#context, known);
     const replica: ReplicaRecord = {
       id: known?.id ?? newId(random, 'replica'),
       vm_uuid: request.vm_uuid,
@@ -91,14 +95,15 @@ export class Replicas {
     await db.transaction().execute(async (at) => {
       if (known === undefined) await addReplica(at, replica);
       else await updateReplica(at, known.id, wanted);
+      if (copy !== undefined) await this.#seeds.order(at, replica, copy);
       await events.record(at, {
         kind: 'replica.accepted',
         severity: 'info',
         subject: { kind: 'replica', id: replica.id },
         message:
-          known === undefined
+          (known === undefined
             ? `a replica of ${request.vm_name} is kept here`
-            : `the kept replica of ${request.vm_name} is taken up again`,
+            : `the kept replica of ${request.vm_name} is taken up again`) + filling(copy, note),
       });
     });
     changes.notify('orders');
@@ -181,7 +186,7 @@ export class Replicas {
     const known = all.find(
       (replica) => replica.vm_uuid === request.vm_uuid && replica.source_site_id === siteId,
     );
-    if (known?.protection_id === request.protection_id && known.state === 'active') {
+    if (known !== undefined && isGranted(known, request)) {
       return { known, server: await this.#serverOf(known) };
     }
     await this.#checkNames(siteId, request, all, known);
@@ -213,7 +218,7 @@ export class Replicas {
     all: readonly ReplicaRecord[],
     known?: ReplicaRecord,
   ): Promise<void> {
-    const { config, inventory } = this.#context;
+    const { config } = this.#context;
     const claim = await this.#claims.find(request.vm_uuid);
     const site = `site ${config.siteName}`;
     if (known?.state === 'deleting') {
@@ -227,11 +232,7 @@ export class Replicas {
         hint: 'It runs there now. Delete that replica there before protecting this copy again.',
       });
     }
-    if (inventory.vms().some(({ vm }) => vm.name === request.vm_name || vm.uuid === request.vm_uuid)) {
-      throw new Failure('already_exists', `${site} has a VM ${request.vm_name} already`, {
-        hint: 'Rename or remove that VM, because a recovery would need its name.',
-      });
-    }
+    this.#seeds.checkCopies(siteId, request);
     const namesake = all.find((replica) => replica.vm_name === request.vm_name && replica.id !== known?.id);
     if (namesake !== undefined) {
       throw new Failure('already_exists', `${site} keeps a replica of another VM ${request.vm_name}`, {
@@ -278,6 +279,16 @@ export class Replicas {
   }
 }
 
+/** It was accepted before: whoever asks again gets the same answer. */
+function isGranted({ protection_id: id, state }: ReplicaRecord, request: ReplicaRequest): boolean {
+  return id === request.protection_id && (state === 'active' || state === 'seeding');
+}
+
+function filling(copy: OldCopy | undefined, note: string | null): string {
+  if (copy !== undefined) return `, and filled from the old copy on host ${copy.agent.name}`;
+  return note === null ? '' : `; ${note}`;
+}
+
 function grantOf(context: Context, replica: ReplicaRecord): ReplicaGrant {
   const endpoint = context.inventory.server(replica.server_id)?.report?.endpoint;
   if (endpoint === undefined) {
@@ -288,5 +299,7 @@ function grantOf(context: Context, replica: ReplicaRecord): ReplicaGrant {
     replica_id: replica.id,
     epoch: replica.epoch,
     server: { site_id: siteId, server_id: replica.server_id, ...endpoint },
+    ...(replica.state === 'seeding' ? { is_seeding: true } : {}),
+    note: replica.seed_note,
   };
 }

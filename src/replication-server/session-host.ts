@@ -107,7 +107,7 @@ export class ReplicaHost implements SessionHost {
         },
       );
     }
-    if (order.source_site_id !== peer.siteId) {
+    if ((order.writer_site_id ?? order.source_site_id) !== peer.siteId) {
       throw new Failure(
         'forbidden',
         `open replica ${open.replicaId}: agents of site ${peer.siteId} may not write it`,

@@ -301,7 +301,7 @@ class Point {
     this.roots = sent.roots;
     const attachments = await this.#sendAttachments(session);
     await this.moment.confirm();
-    await pending.finish(JSON.stringify(this.#next(sent)));
+    await pending.finish(JSON.stringify(this.#next(sent, session.opened.digestKey)));
     signal.throwIfAborted();
     this.commitWasSent = true;
     const { stamp } = this.ref;
@@ -359,7 +359,7 @@ class Point {
   }
 
   /** The record's state once this point is acknowledged. */
-  #next(sent: Transferred): RecordState {
+  #next(sent: Transferred, digestKey: string): RecordState {
     const { record } = this.#context;
     const isSameImages = this.moment.disks.every(
       ({ spec, imageId }) => this.#known(spec.key)?.imageId === imageId,
@@ -374,7 +374,8 @@ class Point {
       return { key: spec.key, bytes: spec.bytes, imageId, compareAgain };
     });
     const head = { ...this.ref, momentMs: this.moment.momentMs };
-    const state: RecordState = { replicaId: record.state.replicaId, head, disks, isWhole: true };
+    const { replicaId } = record.state;
+    const state: RecordState = { replicaId, head, digestKey, disks, isWhole: true };
     if (tracking !== undefined) state.tracking = tracking;
     return state;
   }

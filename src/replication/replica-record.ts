@@ -38,6 +38,8 @@ export type RecordState = {
   replicaId: string;
   /** The point that the digest records are of; absent before the first one, and while they are in doubt. */
   head?: { sequence: number; stamp: string; momentMs: number };
+  /** The secret of the replica that the digests are keyed with, to compare with them when its site is away. */
+  digestKey?: string;
   /** Tells what changed since the head, but for `compareAgain`; absent when everything has to be compared. */
   tracking?: string;
   disks: RecordDisk[];

@@ -7,6 +7,7 @@ import { PEER_ROUTES } from './peer-routes.ts';
 import { PLAN_ROUTES } from './plan-routes.ts';
 import { PROTECTION_ROUTES } from './protection-routes.ts';
 import { RECOVERY_ROUTES } from './recovery-routes.ts';
+import { REPROTECTION_ROUTES } from './reprotection-routes.ts';
 import type { Route } from './route.ts';
 import { SITE_ROUTES } from './site-routes.ts';
 
@@ -16,6 +17,7 @@ export const ROUTES: readonly Route[] = [
   ...PROTECTION_ROUTES,
   ...RECOVERY_ROUTES,
   ...PLAN_ROUTES,
+  ...REPROTECTION_ROUTES,
   ...FENCE_ROUTES,
   ...ADMIN_ROUTES,
   ...CONTROL_ROUTES,

@@ -26,6 +26,8 @@ export function replicaOf(name: string): ReplicaRecord {
     epoch: 1,
     state: 'active',
     created_ms: 1,
+    seed_sequence: null,
+    seed_note: null,
   };
 }
 

@@ -52,6 +52,9 @@ const RECOVERY_PLANS = [
     run_id text not null, key text not null, position bigint not null, kind text not null, vm_uuid text,
     body text not null, state text not null, attempts bigint not null, started_ms bigint, ended_ms bigint,
     failure text, note text, result text, primary key (run_id, key))`,
+  `alter table protections add column from_old_copy bigint not null default 0`,
+  `alter table replicas add column seed_sequence bigint`,
+  `alter table replicas add column seed_note text`,
 ];
 
 const EPOCH_CLAIMS = [

@@ -17,6 +17,21 @@ export async function updateReplica(db: Database, id: string, change: Partial<Re
   await db.updateTable('replicas').set(encode(change)).where('id', '=', id).execute();
 }
 
+/** Changes the replica while it is in that state. True when it was. */
+export async function moveReplica(
+  db: Database,
+  replica: { id: string; from: Row['state'] },
+  change: Partial<ReplicaRecord>,
+): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable('replicas')
+    .set(encode(change))
+    .where('id', '=', replica.id)
+    .where('state', '=', replica.from)
+    .executeTakeFirst();
+  return numUpdatedRows === 1n;
+}
+
 export async function dropReplica(db: Database, id: string): Promise<void> {
   await db.deleteFrom('vm_facts').where('replica_id', '=', id).execute();
   await db.deleteFrom('replicas').where('id', '=', id).execute();
@@ -24,11 +39,20 @@ export async function dropReplica(db: Database, id: string): Promise<void> {
 
 export async function listReplicas(db: Database): Promise<ReplicaRecord[]> {
   const rows = await db.selectFrom('replicas').selectAll().orderBy('created_ms').orderBy('id').execute();
-  return rows.map((row) => ({
+  return rows.map(decode);
+}
+
+export async function replicasInState(db: Database, state: Row['state']): Promise<ReplicaRecord[]> {
+  const rows = await db.selectFrom('replicas').selectAll().where('state', '=', state).execute();
+  return rows.map(decode);
+}
+
+function decode(row: Row): ReplicaRecord {
+  return {
     ...row,
     disks: JSON.parse(row.disks) as ReplicaDisk[],
     retention: JSON.parse(row.retention) as Retention,
-  }));
+  };
 }
 
 function encode<Change extends Partial<ReplicaRecord>>(change: Change) {

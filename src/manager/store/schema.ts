@@ -65,14 +65,16 @@ export interface ProtectionsTable {
   scratch_bytes: number;
   /**
    * requested: recorded here, perhaps not yet there. active. removing: no longer ordered here, perhaps still there.
-   * superseded: the VM was recovered at the other site.
+   * superseded: the VM was recovered at the other site. seeding: that site fills the replica from its old copy.
    */
-  state: 'requested' | 'active' | 'removing' | 'superseded';
+  state: 'requested' | 'seeding' | 'active' | 'removing' | 'superseded';
   replica_id: string | null;
   epoch: number;
   server: string | null;
   delete_replica: number;
   created_ms: number;
+  /** 1: the other site is to fill the replica from the copy that it has. */
+  from_old_copy: number;
 }
 
 export interface ReplicasTable {
@@ -86,9 +88,16 @@ export interface ReplicasTable {
   rpo_ms: number;
   retention: string;
   epoch: number;
-  /** kept: no longer protected, points stay. recovered: the VM was brought up here. deleting: until the server did. */
-  state: 'active' | 'kept' | 'recovered' | 'deleting';
+  /**
+   * kept: no longer protected, points stay. recovered: the VM was brought up here. deleting: until the server did.
+   * seeding: filled from the old copy of this site.
+   */
+  state: 'active' | 'kept' | 'recovered' | 'deleting' | 'seeding';
   created_ms: number;
+  /** The newest point that is an old copy of this site, not what the source is; null when there is none. */
+  seed_sequence: number | null;
+  /** What became of the last filling from an old copy, in words. */
+  seed_note: string | null;
 }
 
 export interface ClaimsTable {

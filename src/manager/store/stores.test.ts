@@ -166,6 +166,7 @@ function contract(kind: string, start: () => Promise<{ url: string; end: () => P
         server: null,
         delete_replica: 0,
         created_ms: NOW_MS,
+        from_old_copy: 0,
       };
       await addProtection(db, protection);
       await assert.rejects(addProtection(db, { ...protection, id: 'protection-2' }));
@@ -193,6 +194,8 @@ function contract(kind: string, start: () => Promise<{ url: string; end: () => P
         epoch: 1,
         state: 'active',
         created_ms: NOW_MS,
+        seed_sequence: null,
+        seed_note: null,
       };
       await addReplica(db, replica);
       await updateReplica(db, replica.id, { epoch: 2 });

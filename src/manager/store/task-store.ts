@@ -68,6 +68,17 @@ export async function tasksOfJob(db: Database, jobId: string): Promise<Task[]> {
   return rows.map(decode);
 }
 
+/** Tasks that fill replicas from old copies and have not come to their end. */
+export async function openSeedTasks(db: Database): Promise<Task[]> {
+  const rows = await db
+    .selectFrom('tasks')
+    .selectAll()
+    .where('job_id', 'like', 'seed-%')
+    .where('state', 'in', ['ordered', 'running'])
+    .execute();
+  return rows.map(decode);
+}
+
 function decode(row: Row): Task {
   return {
     ...row,
