@@ -193,9 +193,11 @@ class Agent {
       ordered: (orders) => this.#ordered(orders),
       report: async (signal) => {
         const report = await this.#report();
-        await client.report(report, signal);
+        const reply = await client.report(report, signal);
         this.#events.accepted(report.events);
+        return reply;
       },
+      tell: (orders, signal) => client.tell({ orders, fences: this.#fencing.claims() }, signal),
       renewed: (membership) => {
         this.#membership = membership;
       },

@@ -11,7 +11,7 @@ import type { EventBuffer } from '#/control/event-buffer.ts';
 import type { AgentOrders, ClaimOrder, TrustedSite } from '#/control/orders.ts';
 import type { FenceReport } from '#/control/reports.ts';
 import type { Clock } from '#/lib/clock.ts';
-import { supersedes, verifyClaim } from '#/lib/epoch-claim.ts';
+import { supersedes, verifyClaim, type EpochClaim } from '#/lib/epoch-claim.ts';
 import { describe, failureIn } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import type { Domain } from '#/libvirt/domain.ts';
@@ -87,6 +87,11 @@ export class Fencing {
 
   reports(): FenceReport[] {
     return [...this.#reports.values()];
+  }
+
+  /** Every claim that is on disk here, for a manager that has lost its own. */
+  claims(): { claim: EpochClaim; vm_name: string }[] {
+    return this.#parts.store.records().map(({ claim, vmName }) => ({ claim, vm_name: vmName }));
   }
 
   /** Takes the claims of the orders in: they are on disk when this resolves. What they ask for follows. */

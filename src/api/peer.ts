@@ -188,3 +188,59 @@ export const VmPresence = Type.Object(
   closed,
 );
 export type VmPresence = Static<typeof VmPresence>;
+
+/** A copy of a site's plans, groups and mappings, kept by the sites that it is paired with. */
+export const DOCUMENT_CHARACTERS_MAX = 8 * 1024 * 1024;
+export const DocumentTold = Type.Object(
+  {
+    document: Type.String({ maxLength: DOCUMENT_CHARACTERS_MAX }),
+    /** By the authority of the site whose it is: it believes nothing else when it is given back. */
+    signature: Type.String({ pattern: '^[\\w-]{86}$' }),
+  },
+  closed,
+);
+export type DocumentTold = Static<typeof DocumentTold>;
+
+const Endpoint = Type.Object({ site_id: Id, server_id: Id, host: Host, port: Port }, closed);
+const shared = {
+  protection_id: Id,
+  vm_uuid: Type.String({ maxLength: 36 }),
+  vm_name: Name,
+  rpo_ms: Milliseconds,
+  retention: Retention,
+  epoch: Type.Integer({ minimum: 1 }),
+  state: Type.String({ maxLength: 32 }),
+  created_ms: Milliseconds,
+};
+
+/** What a site knows of a paired one that has lost its database. */
+export const PeerMemory = Type.Object(
+  {
+    site_name: Name,
+    /** Replicas that it keeps of VMs of the asking site. */
+    replicas: Type.Array(
+      Type.Object(
+        {
+          ...shared,
+          replica_id: Id,
+          disks: Type.Array(Type.Object({ key: Name, bytes: Bytes, need_bytes: Bytes }, closed), {
+            maxItems: 64,
+          }),
+          server: nullable(Endpoint),
+        },
+        closed,
+      ),
+      { maxItems: 10_000 },
+    ),
+    /** Its own VMs that it protects to the asking site. */
+    protections: Type.Array(
+      Type.Object({ ...shared, replica_id: nullable(Id), server: nullable(Endpoint) }, closed),
+      { maxItems: 10_000 },
+    ),
+    /** The newest of each VM that concerns the asking site, whoever made them; none that was withdrawn. */
+    claims: Type.Array(Type.Object({ claim: Claim, vm_name: Name }, closed), { maxItems: 20_000 }),
+    document: nullable(DocumentTold),
+  },
+  closed,
+);
+export type PeerMemory = Static<typeof PeerMemory>;

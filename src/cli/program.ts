@@ -48,6 +48,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./replica-commands.ts')).registerReplicaCommands,
   },
   {
+    names: ['rebuild'],
+    load: async () => (await import('./rebuild-commands.ts')).registerRebuildCommands,
+  },
+  {
     names: ['join-token', 'pair-token', 'pair', 'token', 'tokens'],
     load: async () => (await import('./admin-commands.ts')).registerAdminCommands,
   },

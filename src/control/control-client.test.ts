@@ -49,7 +49,11 @@ async function world(changes: Partial<ControlOptions<Orders>> = {}) {
       return undefined;
     },
     ordered: async (orders) => void taken.push(orders.revision),
-    report: async () => void counts.reports++,
+    report: async () => {
+      counts.reports++;
+      return {};
+    },
+    tell: async () => {},
     renewed: () => {},
     dataDirectory,
     clock,
@@ -160,6 +164,7 @@ test('what somebody waits for is reported at once, and never more than half of t
     report: async (signal) => {
       own.counts.reports++;
       await own.clock.sleep(40, signal);
+      return {};
     },
   });
   const running = own.control.run(own.stop.signal);

@@ -13,6 +13,7 @@ import { readDurableJson, writeDurableJson } from '#/lib/durable-json.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import { systemRandom } from '#/lib/system-random.ts';
+import type { ReportReply } from './kept-orders.ts';
 import type { ManagerClient, Membership } from './manager-client.ts';
 import { isRenewalDue, keepMembership } from './member-file.ts';
 
@@ -35,7 +36,9 @@ export type ControlOptions<Orders extends { revision: number }> = {
   /** Takes new orders in; called one at a time. */
   ordered: (orders: Orders) => Promise<void>;
   /** Builds and posts one report. */
-  report: (signal: AbortSignal) => Promise<void>;
+  report: (signal: AbortSignal) => Promise<ReportReply>;
+  /** Tells a manager that has lost its database what is kept here; `orders` are those on disk. */
+  tell: (orders: Orders | null, signal: AbortSignal) => Promise<void>;
   renewed: (membership: Membership) => void;
   dataDirectory: string;
   clock: Clock;
@@ -55,16 +58,21 @@ export class ControlClient<Orders extends { revision: number }> {
 
   /** Takes in the orders on disk, if there are any. Call it before `run`. */
   async takeKeptOrders(): Promise<void> {
-    const { schema, ordered } = this.#options;
+    const orders = await this.#keptOrders();
+    if (orders === null) return;
+    await this.#options.ordered(orders);
+    this.#revision = orders.revision;
+  }
+
+  async #keptOrders(): Promise<Orders | null> {
     const value = await readDurableJson(this.#ordersPath);
-    if (value === undefined) return;
-    if (!Check(schema, value)) {
+    if (value === undefined) return null;
+    if (!Check(this.#options.schema, value)) {
       throw new Failure('storage_corrupt', `read ${this.#ordersPath}: not orders of a manager`, {
         hint: 'Remove the file; the manager sends the orders again.',
       });
     }
-    await ordered(value as Orders);
-    this.#revision = (value as Orders).revision;
+    return value as Orders;
   }
 
   /** Runs until the signal aborts. Rejects only with what is no Failure, which is a bug. */
@@ -110,7 +118,8 @@ export class ControlClient<Orders extends { revision: number }> {
       this.#isChanged = false;
       this.#isAwaited = false;
       const startedMs = clock.monotonicMs();
-      await this.#options.report(signal);
+      const reply = await this.#options.report(signal);
+      if (reply.tell_orders === true) await this.#options.tell(await this.#keptOrders(), signal);
       const pauseMs = Math.max(REPORT_PAUSE_MS, clock.monotonicMs() - startedMs);
       await clock.sleep(Math.min(pauseMs, REPORT_GATHER_MS), signal);
       await this.#wait(REPORT_GATHER_MS - pauseMs, () => this.#isAwaited, signal);

@@ -8,6 +8,7 @@ import { Failure } from '#/lib/failure.ts';
 import { call, fetchAuthority, type Credentials, type ManagerAddress } from './https-client.ts';
 import { JoinReply, RenewReply, type MemberKind } from './join.ts';
 import { parseToken } from './join-token.ts';
+import { ReportReply, type KeptByAgent, type KeptByServer } from './kept-orders.ts';
 import { createKeyPair, createRequest, importKeyPair } from './key-pair.ts';
 import { AgentOrders, ServerOrders } from './orders.ts';
 import type { AgentReport, ServerReport } from './reports.ts';
@@ -70,8 +71,14 @@ export class ManagerClient {
     return reply === undefined ? undefined : checked(ServerOrders, reply);
   }
 
-  async report(report: AgentReport | ServerReport, signal: AbortSignal): Promise<void> {
-    await this.#call({ method: 'POST', path: '/control/v1/reports', body: report, signal });
+  async report(report: AgentReport | ServerReport, signal: AbortSignal): Promise<ReportReply> {
+    const reply = await this.#call({ method: 'POST', path: '/control/v1/reports', body: report, signal });
+    return checked(ReportReply, reply ?? {});
+  }
+
+  /** A manager that has lost its database asked for it. */
+  async tell(kept: KeptByAgent | KeptByServer, signal: AbortSignal): Promise<void> {
+    await this.#call({ method: 'POST', path: '/control/v1/kept-orders', body: kept, signal });
   }
 
   /** A fresh certificate for the same key and identity. Resolves with what is to be kept from now on. */

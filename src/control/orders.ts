@@ -19,8 +19,27 @@ const Bytes = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 const Pem = Type.String({ maxLength: 16_384 });
 const closed = { additionalProperties: false };
 
-/** A certificate authority that this site trusts: its own, and one for each paired site. */
-export const TrustedSite = Type.Object({ site_id: Id, site_name: Name, ca_pem: Pem }, closed);
+/**
+ * A certificate authority that this site trusts: its own, and one for each paired site. `manager` is where that site's
+ * manager is reached: programs have no use for it, and tell it a manager that has lost its database.
+ */
+export const TrustedSite = Type.Object(
+  {
+    site_id: Id,
+    site_name: Name,
+    ca_pem: Pem,
+    manager: Type.Optional(
+      Type.Object(
+        {
+          host: Type.String({ minLength: 1, maxLength: 255 }),
+          port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+        },
+        closed,
+      ),
+    ),
+  },
+  closed,
+);
 export type TrustedSite = Static<typeof TrustedSite>;
 
 /** Where a replication server listens, and who its certificate must say it is. */
@@ -60,6 +79,16 @@ export const ClaimOrder = Type.Object(
 export type ClaimOrder = Static<typeof ClaimOrder>;
 export const CLAIMS_MAX = 20_000;
 
+const Retention = Type.Object(
+  {
+    keep_all_ms: Milliseconds,
+    tiers: Type.Array(Type.Object({ every_ms: Milliseconds, for_ms: Milliseconds }, closed), {
+      maxItems: 16,
+    }),
+  },
+  closed,
+);
+
 /** One VM to replicate to one site. */
 export const ProtectionOrder = Type.Object(
   {
@@ -75,6 +104,10 @@ export const ProtectionOrder = Type.Object(
     /** Most scratch that a cycle may take on the host, over all disks of the VM. */
     scratch_bytes: Bytes,
     server: ServerEndpoint,
+    /** What the agent needs not, and tells a manager that has lost its database (docs/operate/rebuild.md). */
+    kept: Type.Optional(
+      Type.Object({ protection_id: Id, retention: Retention, created_ms: Milliseconds }, closed),
+    ),
   },
   closed,
 );
@@ -187,14 +220,21 @@ export const ReplicaOrder = Type.Object(
     /** While it is filled from an old copy: the site of that copy, whose agents alone may write it. */
     writer_site_id: Type.Optional(Id),
     epoch: Type.Integer({ minimum: 1 }),
-    retention: Type.Object(
-      {
-        keep_all_ms: Milliseconds,
-        tiers: Type.Array(Type.Object({ every_ms: Milliseconds, for_ms: Milliseconds }, closed), {
-          maxItems: 16,
-        }),
-      },
-      closed,
+    retention: Retention,
+    /** What the server needs not, and tells a manager that has lost its database (docs/operate/rebuild.md). */
+    kept: Type.Optional(
+      Type.Object(
+        {
+          protection_id: Id,
+          rpo_ms: Milliseconds,
+          state: Type.Union([Type.Literal('active'), Type.Literal('kept'), Type.Literal('recovered')]),
+          disks: Type.Array(Type.Object({ key: Name, bytes: Bytes, need_bytes: Bytes }, closed), {
+            maxItems: 64,
+          }),
+          created_ms: Milliseconds,
+        },
+        closed,
+      ),
     ),
   },
   closed,

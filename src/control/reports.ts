@@ -133,6 +133,8 @@ export const ReplicaReport = Type.Object(
     replica_id: Id,
     vm_uuid: Type.String({ maxLength: 36 }),
     vm_name: Name,
+    /** The site it is a replica from, as the replica itself says. */
+    source_site_id: Type.Optional(Id),
     epoch: Type.Integer({ minimum: 0 }),
     state: Type.Union([
       Type.Literal('empty'),
@@ -243,6 +245,7 @@ export const ServerReport = Type.Object(
       closed,
     ),
     machine: MachineIdentity,
+    hostname: Type.Optional(Name),
     store_path: Text,
     store_free_bytes: Bytes,
     replicas: Type.Array(ReplicaReport, { maxItems: 100_000 }),

@@ -118,9 +118,14 @@ export class CertificateAuthority {
 
   /** The site's word that it runs a VM from an epoch on. */
   async sign(claim: UnsignedClaim): Promise<EpochClaim> {
-    const text = new TextEncoder().encode(claimText(claim));
-    const signature = await crypto.subtle.sign(KEY_ALGORITHM, this.#keys.privateKey, text);
-    return { ...claim, signature: Buffer.from(signature).toString('base64url') };
+    return { ...claim, signature: await this.signText(claimText(claim)) };
+  }
+
+  /** Of a text whose first line says what it is (src/lib/site-signature.ts). */
+  async signText(text: string): Promise<string> {
+    const bytes = new TextEncoder().encode(text);
+    const signature = await crypto.subtle.sign(KEY_ALGORITHM, this.#keys.privateKey, bytes);
+    return Buffer.from(signature).toString('base64url');
   }
 
   /** A fresh key with its certificate, for the manager itself. */

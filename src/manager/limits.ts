@@ -31,6 +31,8 @@ export const CLAIMS_TELL_EVERY_MS = 1000;
 export const CLAIMS_TELL_TIMEOUT_MS = 2000;
 /** And those that it has taken, in case that it has lost them. */
 export const CLAIMS_TELL_AGAIN_MS = 60_000;
+/** The copy of plans, groups and mappings is given to paired sites again, in case that they have lost it. */
+export const DOCUMENTS_TELL_AGAIN_MS = 600_000;
 /** In one request to another site. */
 export const CLAIMS_TOLD_AT_ONCE = 500;
 /** What is known of VMs is told to the other site in parts of so many, and again after this, in case it was lost. */

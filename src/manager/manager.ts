@@ -33,6 +33,9 @@ import { PlanImport } from './plans/plan-import.ts';
 import { Plans } from './plans/plans.ts';
 import { Protections } from './protections.ts';
 import { WrongTokens } from './rate-limit.ts';
+import { Documents } from './rebuild/documents.ts';
+import { Rebuild } from './rebuild/rebuild.ts';
+import { readRebuild, wasHere, writeRebuild } from './rebuild/rebuild-state.ts';
 import { Recoveries } from './recoveries.ts';
 import { RecoveryEngine } from './recovery-engine.ts';
 import { Replicas } from './replicas.ts';
@@ -56,6 +59,7 @@ export class Manager implements AsyncDisposable {
   readonly orders: Orders;
   readonly admission: Admission;
   readonly peers: Peers;
+  readonly rebuild: Rebuild;
   readonly claims: Claims;
   readonly fences: Fences;
   readonly handovers: Handovers;
@@ -72,6 +76,7 @@ export class Manager implements AsyncDisposable {
   readonly watch: RpoWatch;
   readonly status: Status;
   readonly #engine: RecoveryEngine;
+  readonly #documents: Documents;
   readonly #stop = new AbortController();
   readonly #loops: Promise<void>[] = [];
   /** Whether each paired site answered the last comparison, by its id. */
@@ -87,6 +92,8 @@ export class Manager implements AsyncDisposable {
     this.orders = new Orders(context);
     this.admission = new Admission(context, this.orders, new WrongTokens(context.clock));
     this.peers = new Peers(context, this.admission, () => this.#keys);
+    this.rebuild = new Rebuild(context, this.peers);
+    this.#documents = new Documents(context, this.peers);
     this.claims = new Claims(context, this.peers);
     this.fences = new Fences(context, this.peers, this.claims);
     this.handovers = new Handovers(context, this.claims, this.fences);
@@ -164,6 +171,7 @@ export class Manager implements AsyncDisposable {
       await this.replicas.carryOutDeletes();
       const peers = await this.peers.list();
       await Promise.all(peers.map((peer) => this.#reconcile(peer)));
+      await this.#documents.tell();
     });
     this.#loop('claims', CLAIMS_TELL_EVERY_MS, () => this.claims.tell());
     this.#loop('keys', KEYS_CHECK_EVERY_MS, async () => {
@@ -238,6 +246,7 @@ async function openContext(config: ManagerConfig, parts: ManagerParts): Promise<
   const authority = await CertificateAuthority.open(config.dataDirectory, identity.siteId, clock);
   const db = await openDatabase(config.databaseUrl, log);
   try {
+    await noticeLoss(db, config.dataDirectory, log);
     await checkSetting(db, 'site_id', identity.siteId, 'the database belongs to another site');
     await checkSetting(db, 'site_name', config.siteName, 'site_name is fixed at the first start');
     const changes = new Changes();
@@ -248,6 +257,15 @@ async function openContext(config: ManagerConfig, parts: ManagerParts): Promise<
     await db.destroy();
     throw error;
   }
+}
+
+/** A database that knows no site, under a manager that has been one's: whatever it held is lost. */
+async function noticeLoss(db: Context['db'], dataDirectory: string, log: Log): Promise<void> {
+  if ((await readSetting(db, 'site_id')) === undefined && (await wasHere(dataDirectory))) {
+    await writeRebuild(db, { state: 'waiting', members: [] });
+  }
+  const { state } = await readRebuild(db);
+  if (state !== 'none') log.warning('rebuild.waiting', { state, hint: 'antipode rebuild' });
 }
 
 async function checkSetting(db: Context['db'], name: string, value: string, message: string): Promise<void> {

@@ -17,6 +17,7 @@ import {
 import type { MemberKind } from '#/control/join.ts';
 import type { Context } from './context.ts';
 import { POLL_MS } from './limits.ts';
+import { isRebuilding } from './rebuild/rebuild-state.ts';
 import { claimOf, listClaims } from './store/claim-store.ts';
 import { orderRevision } from './store/member-store.ts';
 import { listPeers } from './store/peer-store.ts';
@@ -43,8 +44,11 @@ export class Orders {
       let isChanged = false;
       const stop = changes.listen('orders', () => (isChanged = true));
       try {
-        const orders = await this.current(member);
-        if (orders.revision !== after) return orders;
+        // What a program goes on by must not be replaced by what an empty database says.
+        if (!(await isRebuilding(this.#context.db))) {
+          const orders = await this.current(member);
+          if (orders.revision !== after) return orders;
+        }
       } finally {
         stop();
       }
@@ -67,7 +71,12 @@ export class Orders {
     const peers = await listPeers(db);
     return [
       { site_id: identity.siteId, site_name: config.siteName, ca_pem: authority.caPem },
-      ...peers.map(({ site_id, site_name, ca_pem }) => ({ site_id, site_name, ca_pem })),
+      ...peers.map(({ site_id, site_name, ca_pem, host, port }) => ({
+        site_id,
+        site_name,
+        ca_pem,
+        manager: { host, port },
+      })),
     ];
   }
 
@@ -118,6 +127,13 @@ export class Orders {
         ...(replica.state === 'seeding' ? { writer_site_id: identity.siteId } : {}),
         epoch: replica.epoch,
         retention: replica.retention,
+        kept: {
+          protection_id: replica.protection_id,
+          rpo_ms: replica.rpo_ms,
+          state: replica.state === 'deleting' ? 'kept' : replica.state,
+          disks: replica.disks,
+          created_ms: replica.created_ms,
+        },
       })),
       tasks: (await orderedTasks(db, id)).map((task) => task.body as ServerTask),
     };
@@ -147,6 +163,11 @@ function protectionOrder(protection: Protection): ProtectionOrder[] {
       added_disks: protection.added_disks,
       scratch_bytes: protection.scratch_bytes,
       server: protection.server,
+      kept: {
+        protection_id: protection.id,
+        retention: protection.retention,
+        created_ms: protection.created_ms,
+      },
     },
   ];
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import type { AgentOrders, AgentTask, ClaimOrder, ServerOrders } from '#/control/orders.ts';
 import type { FinalPoint } from '#/control/handover-tasks.ts';
+import type { KeptByAgent, KeptByServer, ReportReply } from '#/control/kept-orders.ts';
 import type { AgentReport, ReplicaReport, ServerReport, TaskReport, VmReport } from '#/control/reports.ts';
 import { join, ManagerClient } from '#/control/manager-client.ts';
 import { requestJson } from '#/cli/http-json.ts';
@@ -109,6 +110,8 @@ export class FakeAgent {
   readonly client: ManagerClient;
   readonly report: AgentReport;
   orders: AgentOrders | undefined;
+  /** What its fence records say. */
+  fences: KeptByAgent['fences'] = [];
 
   constructor(client: ManagerClient, hostname: string) {
     this.client = client;
@@ -132,9 +135,9 @@ export class FakeAgent {
     };
   }
 
-  async send(): Promise<void> {
+  send(): Promise<ReportReply> {
     this.report.sent_ms = Date.now();
-    await this.client.report(this.report, AbortSignal.timeout(5000));
+    return this.client.report(this.report, AbortSignal.timeout(5000));
   }
 
   /** The orders as they are now. */
@@ -193,6 +196,8 @@ export class FakeServer {
   readonly client: ManagerClient;
   readonly report: ServerReport;
   orders: ServerOrders | undefined;
+  /** What stands beside its replicas. */
+  beside: KeptByServer['replicas'] = [];
 
   constructor(client: ManagerClient) {
     this.client = client;
@@ -208,9 +213,9 @@ export class FakeServer {
     };
   }
 
-  async send(): Promise<void> {
+  send(): Promise<ReportReply> {
     this.report.sent_ms = Date.now();
-    await this.client.report(this.report, AbortSignal.timeout(5000));
+    return this.client.report(this.report, AbortSignal.timeout(5000));
   }
 
   /** The orders as they are now. */

@@ -24,6 +24,7 @@ import { listen, type TlsIdentity, type TlsListener } from '#/wire/tls-server.ts
 import type { Transport } from '#/wire/transport.ts';
 import { Compactor } from './compactor.ts';
 import { OrderBook } from './order-book.ts';
+import { OrderKeeper } from './order-keeper.ts';
 import { ReplicaDirectory } from './replica-directory.ts';
 import { replicaOpener } from './replica-opener.ts';
 import { ReplicaStore } from './replica-store.ts';
@@ -72,6 +73,7 @@ class Server {
   readonly #log: Log;
   readonly #store: ReplicaStore;
   readonly #orders = new OrderBook();
+  readonly #keeper: OrderKeeper;
   readonly #events: EventBuffer;
   readonly #host: ReplicaHost;
   readonly #tasks: TaskRunner;
@@ -90,6 +92,7 @@ class Server {
     this.#log = log;
     this.#store = store;
     this.#membership = parts.membership;
+    this.#keeper = new OrderKeeper(config.storeDirectory, log);
     const changed = (): void => this.#control.changed();
     this.#events = new EventBuffer(clock, systemRandom, changed);
     this.#host = new ReplicaHost({
@@ -154,8 +157,13 @@ class Server {
       report: async (signal) => {
         assert(this.#reporter !== undefined, 'reports begin once it is known where the server listens');
         const report = await this.#reporter.report();
-        await client.report(report, signal);
+        const reply = await client.report(report, signal);
         this.#events.accepted(report.events);
+        return reply;
+      },
+      tell: async (orders, signal) => {
+        const replicas = await this.#keeper.read(this.#replicaIds());
+        await client.tell({ orders, replicas }, signal);
       },
       renewed: (membership) => {
         this.#membership = membership;
@@ -173,6 +181,11 @@ class Server {
     this.#host.recheck();
     this.#listener?.update(this.#identity());
     this.#tasks.take(orders.tasks).catch((error: unknown) => this.#broken.reject(error));
+    this.#keeper.keep(orders.replicas).catch((error: unknown) => this.#broken.reject(error));
+  }
+
+  #replicaIds(): string[] {
+    return [...this.#store.entries()].map(([id]) => id);
   }
 
   /** Trust comes with the orders; what joining has brought stands in until the first ones are here. */
@@ -209,6 +222,11 @@ class Server {
       bytes: point.deltaBytes,
     });
     this.#control.changed();
+    // The first point of a replica that was made after its order came.
+    const order = point.sequence === 1 ? this.#orders.replica(replicaId) : undefined;
+    if (order !== undefined) {
+      this.#keeper.keep([order]).catch((error: unknown) => this.#broken.reject(error));
+    }
   }
 
   #refused(failure: Failure, remote: string): void {

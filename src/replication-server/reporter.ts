@@ -3,6 +3,7 @@
  *
  * Invariant (I7): a point is reported only when the replica offers it; a count that could not be taken is not made up.
  */
+import { hostname } from 'node:os';
 import type { EventBuffer } from '#/control/event-buffer.ts';
 import {
   POINTS_REPORTED_MAX,
@@ -51,6 +52,7 @@ export class Reporter {
       sent_ms: clock.now(),
       endpoint,
       machine: await machineIdentity(),
+      hostname: hostname(),
       store_path: store.directory.path,
       store_free_bytes: await store.directory.freeBytes(),
       replicas,
@@ -68,6 +70,7 @@ export class Reporter {
       replica_id: replicaId,
       vm_uuid: vm.uuid,
       vm_name: vm.name,
+      source_site_id: replica.identity.siteId,
       epoch: replica.epoch(),
       state: points.length > 0 ? 'ready' : await firstCopyState(replica),
       points: points.slice(-POINTS_REPORTED_MAX).map((point, index, { length }) => ({

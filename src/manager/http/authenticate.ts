@@ -12,17 +12,20 @@ import { Failure } from '#/lib/failure.ts';
 import { verifiedIdentity, type SiteAuthority } from '#/lib/peer-identity.ts';
 import type { Admission } from '#/manager/admission.ts';
 import type { Context } from '#/manager/context.ts';
+import type { Rebuild } from '#/manager/rebuild/rebuild.ts';
 import { listPeers } from '#/manager/store/peer-store.ts';
 import type { Caller } from './route.ts';
 
 export class Authenticator {
   readonly #context: Context;
   readonly #admission: Admission;
+  readonly #rebuild: Rebuild;
   readonly #parsed = new Map<string, X509Certificate>();
 
-  constructor(context: Context, admission: Admission) {
+  constructor(context: Context, admission: Admission, rebuild: Rebuild) {
     this.#context = context;
     this.#admission = admission;
+    this.#rebuild = rebuild;
   }
 
   /** Throws certificate_invalid, token_invalid, limit_exceeded. */
@@ -30,7 +33,7 @@ export class Authenticator {
     if (isUnixSocket) return { role: 'administrator', name: 'root' };
     const { socket } = request;
     const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
-    if (certificate !== undefined) return this.#program(certificate);
+    if (certificate !== undefined) return this.#program(certificate, socket.remoteAddress ?? 'unknown');
     const bearer = /^Bearer ([\w.-]{1,512})$/.exec(request.headers.authorization ?? '')?.[1];
     if (bearer !== undefined) {
       const name = await this.#admission.administrator(bearer, socket.remoteAddress ?? 'unknown');
@@ -39,7 +42,7 @@ export class Authenticator {
     return { role: 'anonymous' };
   }
 
-  async #program(certificate: X509Certificate): Promise<Caller> {
+  async #program(certificate: X509Certificate, address: string): Promise<Caller> {
     const { clock, identity: own, inventory } = this.#context;
     const { siteId, role, id } = verifiedIdentity(certificate, await this.#authorities(), clock.now());
     const isOwn = siteId === own.siteId;
@@ -51,9 +54,14 @@ export class Authenticator {
       });
     }
     if (!inventory.has(role, id)) {
-      throw new Failure('certificate_invalid', `${role} ${id} was removed from this site`, {
-        hint: `Join it again with a token from: antipode join-token ${role}`,
-      });
+      await this.#rebuild.turnedAway({ kind: role, id }, certificate, address);
+      throw new Failure(
+        'certificate_invalid',
+        `${role} ${id} was removed from this site, or its database was lost`,
+        {
+          hint: `Join it again with a token from: antipode join-token ${role}. After a loss: antipode rebuild`,
+        },
+      );
     }
     return { role, id };
   }

@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import { Check } from 'typebox/value';
 import { JoinReply, JoinRequest, RenewReply, RenewRequest } from '#/control/join.ts';
+import { KeptByAgent, KeptByServer, ReportReply } from '#/control/kept-orders.ts';
 import { AgentReport, ServerReport } from '#/control/reports.ts';
 import { closed } from '#/api/common.ts';
 import { Failure } from '#/lib/failure.ts';
@@ -44,13 +45,28 @@ export const CONTROL_ROUTES: readonly Route[] = [
     // Which of the two it has to be depends on who is calling, so the handler checks it.
     body: Type.Unknown(),
     bodyBytesMax: REPORT_BYTES_MAX,
-    handle: async ({ body, caller }, { context }) => {
+    reply: ReportReply,
+    handle: async ({ body, caller }, { context, rebuild }) => {
       const { kind, id } = program(caller);
-      if (kind === 'agent' && Check(AgentReport, body)) return takeAgentReport(context, id, body);
-      if (kind !== 'agent' && Check(ServerReport, body)) return takeServerReport(context, id, body);
-      throw new Failure('usage_invalid', `the report is not one of this version's ${kind}s`, {
-        hint: 'Run the same version of Antipode at the manager and there.',
-      });
+      if (kind === 'agent' && Check(AgentReport, body)) await takeAgentReport(context, id, body);
+      else if (kind !== 'agent' && Check(ServerReport, body)) await takeServerReport(context, id, body);
+      else throw unknownReport(kind);
+      return (await rebuild.isWanted(id)) ? { tell_orders: true } : {};
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/control/v1/kept-orders',
+    roles: PROGRAMS,
+    tag,
+    summary: 'The orders that a program goes on by, for a manager that has lost its database',
+    body: Type.Unknown(),
+    bodyBytesMax: REPORT_BYTES_MAX,
+    handle: async ({ body, caller }, { rebuild }) => {
+      const { kind, id } = program(caller);
+      if (kind === 'agent' && Check(KeptByAgent, body)) rebuild.agentTold(id, body);
+      else if (kind !== 'agent' && Check(KeptByServer, body)) rebuild.serverTold(id, body);
+      else throw unknownReport(kind);
     },
   }),
   route({
@@ -64,6 +80,12 @@ export const CONTROL_ROUTES: readonly Route[] = [
     handle: ({ body, caller }, { admission }) => admission.renew(program(caller), body.csr_pem),
   }),
 ];
+
+function unknownReport(kind: string): Failure {
+  return new Failure('usage_invalid', `the report is not one of this version's ${kind}s`, {
+    hint: 'Run the same version of Antipode at the manager and there.',
+  });
+}
 
 function program(caller: Caller): { kind: 'agent' | 'replication-server'; id: string } {
   if (caller.role === 'agent' || caller.role === 'replication-server') {

@@ -5,7 +5,10 @@ import {
   ClaimsTold,
   InventoryAnswer,
   InventoryQuestion,
+  DOCUMENT_CHARACTERS_MAX,
+  DocumentTold,
   PairRequest,
+  PeerMemory,
   ReplicaGrant,
   ReplicaRemoval,
   ReplicaRequest,
@@ -19,6 +22,8 @@ import { closed } from '#/api/common.ts';
 import { HandoverAnswer, HandoverRequest } from '#/api/handovers.ts';
 import { Failure } from '#/lib/failure.ts';
 import { takeVmFacts } from '#/manager/vm-facts.ts';
+import { peerMemory } from '#/manager/rebuild/peer-memory.ts';
+import { putPeerDocument } from '#/manager/store/peer-document-store.ts';
 import { route, type Caller, type Route } from './route.ts';
 
 const tag = 'peer';
@@ -147,6 +152,29 @@ export const PEER_ROUTES: readonly Route[] = [
         throw new Failure('not_found', `site ${context.config.siteName} has no such VM`);
       }
       return { state: vm.state, is_fresh: context.inventory.isFresh(host), host_name: host.name };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/peer/v1/memory',
+    roles,
+    tag,
+    summary: 'What this site knows of the calling one, which has lost its database',
+    reply: PeerMemory,
+    handle: ({ caller }, { context }) => peerMemory(context, siteOf(caller)),
+  }),
+  route({
+    method: 'POST',
+    path: '/peer/v1/documents',
+    roles,
+    tag,
+    summary: "Keep a copy of the calling site's plans, groups and mappings; the newest one alone is kept",
+    body: DocumentTold,
+    reply: Nothing,
+    bodyBytesMax: 2 * DOCUMENT_CHARACTERS_MAX,
+    handle: async ({ body, caller }, { context }) => {
+      const row = { site_id: siteOf(caller), ...body, received_ms: context.clock.now() };
+      await putPeerDocument(context.db, row);
     },
   }),
 ];

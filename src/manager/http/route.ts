@@ -63,6 +63,8 @@ export type Route = {
   body?: TSchema;
   reply?: TSchema;
   bodyBytesMax?: number;
+  /** It changes nothing that a rebuild of the database could not find again: allowed before that. */
+  duringRebuild?: boolean;
   handle(input: Input<unknown, unknown, unknown>, manager: Manager): Promise<unknown>;
 };
 

@@ -6,6 +6,7 @@ import { PAGE_ROUTES } from './page-routes.ts';
 import { PEER_ROUTES } from './peer-routes.ts';
 import { PLAN_ROUTES } from './plan-routes.ts';
 import { PROTECTION_ROUTES } from './protection-routes.ts';
+import { REBUILD_ROUTES } from './rebuild-routes.ts';
 import { RECOVERY_ROUTES } from './recovery-routes.ts';
 import { REPROTECTION_ROUTES } from './reprotection-routes.ts';
 import type { Route } from './route.ts';
@@ -20,6 +21,7 @@ export const ROUTES: readonly Route[] = [
   ...REPROTECTION_ROUTES,
   ...FENCE_ROUTES,
   ...ADMIN_ROUTES,
+  ...REBUILD_ROUTES,
   ...CONTROL_ROUTES,
   ...PEER_ROUTES,
 ];

@@ -9,6 +9,7 @@ import { Failure, failureIn, type FailureCode } from '#/lib/failure.ts';
 import { BODY_BYTES_MAX } from '#/manager/limits.ts';
 import type { Manager } from '#/manager/manager.ts';
 import { problemOf } from '#/manager/problem.ts';
+import { isRebuilding, rebuildingFailure } from '#/manager/rebuild/rebuild-state.ts';
 import { addAudit } from '#/manager/store/event-store.ts';
 import { Authenticator } from './authenticate.ts';
 import { Answer, StreamAnswer, type Caller, type Route } from './route.ts';
@@ -29,7 +30,7 @@ export async function createApplication(
   await application.register(swagger, {
     openapi: documentHead() as unknown as OpenApi,
   });
-  const authenticator = new Authenticator(manager.context, manager.admission);
+  const authenticator = new Authenticator(manager.context, manager.admission, manager.rebuild);
   const schemas = new Schemas();
   // Bodies are checked by the same compiled schemas everywhere; Fastify's own validator would guess types.
   application.setValidatorCompiler(() => () => true);
@@ -98,6 +99,7 @@ async function answer(call: {
   const caller = callers.get(request) ?? { role: 'anonymous' };
   let outcome: FailureCode | 'ok' | 'bug' = 'bug';
   try {
+    await checkRebuild(route, manager);
     const result = await route.handle(
       {
         params: schemas.check('params', route.params, request.params),
@@ -120,6 +122,14 @@ async function answer(call: {
       await audit(manager, { actor: caller.name, request, outcome });
     }
   }
+}
+
+/** Before its database is rebuilt, a site changes nothing and answers no other site: it would speak of nothing. */
+async function checkRebuild(route: Route, { context }: Manager): Promise<void> {
+  const isPeer = route.roles.includes('peer-manager');
+  const isChange = route.roles.includes('administrator') && route.method !== 'GET';
+  if ((!isPeer && !isChange) || route.duringRebuild === true) return;
+  if (await isRebuilding(context.db)) throw rebuildingFailure(context.config.siteName);
 }
 
 async function send(reply: FastifyReply, result: unknown, signal: AbortSignal): Promise<unknown> {

@@ -24,6 +24,24 @@ export async function removeMember(db: Database, id: string, nowMs: number): Pro
   await db.updateTable('members').set({ removed_ms: nowMs }).where('id', '=', id).execute();
 }
 
+/** Also one that was removed. */
+export async function findMember(db: Database, id: string): Promise<MemberRow | undefined> {
+  return db.selectFrom('members').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+export async function renameMember(db: Database, id: string, name: string): Promise<void> {
+  await db.updateTable('members').set({ name }).where('id', '=', id).execute();
+}
+
+/** The next orders of the member have the number after this one. */
+export async function setRevision(db: Database, memberId: string, revision: number): Promise<void> {
+  await db
+    .insertInto('order_revisions')
+    .values({ member_id: memberId, revision, sha256: '' })
+    .onConflict((conflict) => conflict.column('member_id').doUpdateSet({ revision, sha256: '' }))
+    .execute();
+}
+
 export async function setCertificateExpiry(db: Database, id: string, expiresMs: number): Promise<void> {
   await db.updateTable('members').set({ certificate_expires_ms: expiresMs }).where('id', '=', id).execute();
 }

@@ -55,6 +55,8 @@ const RECOVERY_PLANS = [
   `alter table protections add column from_old_copy bigint not null default 0`,
   `alter table replicas add column seed_sequence bigint`,
   `alter table replicas add column seed_note text`,
+  `create table peer_documents (
+    site_id text primary key, document text not null, signature text not null, received_ms bigint not null)`,
 ];
 
 const EPOCH_CLAIMS = [

@@ -245,6 +245,14 @@ export interface RunStepsTable {
   result: string | null;
 }
 
+/** What a paired site gave this one to keep, in case that it loses its database. */
+export interface PeerDocumentsTable {
+  site_id: string;
+  document: string;
+  signature: string;
+  received_ms: number;
+}
+
 export interface Schema {
   settings: SettingsTable;
   admission_tokens: AdmissionTokensTable;
@@ -267,4 +275,5 @@ export interface Schema {
   plans: PlansTable;
   runs: RunsTable;
   run_steps: RunStepsTable;
+  peer_documents: PeerDocumentsTable;
 }
