@@ -130,7 +130,7 @@ export class Orders {
         kept: {
           protection_id: replica.protection_id,
           rpo_ms: replica.rpo_ms,
-          state: replica.state === 'deleting' ? 'kept' : replica.state,
+          state: replica.state === 'active' || replica.state === 'recovered' ? replica.state : 'kept',
           disks: replica.disks,
           created_ms: replica.created_ms,
         },

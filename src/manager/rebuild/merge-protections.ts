@@ -74,6 +74,7 @@ function kept(
     epoch: replica.epoch,
     server: replica.server ?? ordered?.order.server ?? null,
     delete_replica: 0,
+    from_old_copy: 0,
     created_ms: replica.created_ms,
   };
 }
@@ -96,6 +97,7 @@ function alone(told: Told, { hostId, order }: Ordered): Protection {
     epoch: order.epoch,
     server: order.server,
     delete_replica: 0,
+    from_old_copy: 0,
     created_ms: order.kept?.created_ms ?? told.nowMs,
   };
 }

@@ -120,6 +120,8 @@ function replicaOf(
     retention: KEEP_ALL,
     created_ms: told.nowMs,
     state: 'kept',
+    seed_sequence: null,
+    seed_note: null,
     ...known,
     source_site_id: sourceSiteId,
     vm_uuid: vmUuid,

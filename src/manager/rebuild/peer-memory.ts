@@ -3,8 +3,8 @@ import type { PeerMemory } from '#/api/peer.ts';
 import type { Context } from '#/manager/context.ts';
 import { claimOf, listClaims } from '#/manager/store/claim-store.ts';
 import { findPeerDocument } from '#/manager/store/peer-document-store.ts';
-import { listProtections } from '#/manager/store/protection-store.ts';
-import { listReplicas } from '#/manager/store/replica-store.ts';
+import { listProtections, type Protection } from '#/manager/store/protection-store.ts';
+import { listReplicas, type ReplicaRecord } from '#/manager/store/replica-store.ts';
 
 /** Nothing of another site than the asking one is told. */
 export async function peerMemory(context: Context, siteId: string): Promise<PeerMemory> {
@@ -19,19 +19,23 @@ export async function peerMemory(context: Context, siteId: string): Promise<Peer
   return {
     site_name: config.siteName,
     replicas: replicas.map((replica) => {
-      const { source_site_id: _, server_id: serverId, id, ...rest } = replica;
+      const { disks, id, server_id: serverId } = replica;
       const endpoint = inventory.server(serverId)?.report?.endpoint;
       const server =
         endpoint === undefined ? null : { site_id: identity.siteId, server_id: serverId, ...endpoint };
-      return { ...rest, replica_id: id, server };
+      const { protection_id } = replica;
+      return { ...shared(replica), protection_id, replica_id: id, disks, server };
     }),
     protections: protections.map((protection) => {
-      const { id, vm_uuid, vm_name, rpo_ms, retention, epoch, state, created_ms, replica_id, server } =
-        protection;
-      const vm = { vm_uuid, vm_name, rpo_ms, retention, epoch, state, created_ms };
-      return { ...vm, protection_id: id, replica_id, server };
+      const { id, replica_id, server } = protection;
+      return { ...shared(protection), protection_id: id, replica_id, server };
     }),
     claims: claims.map((record) => ({ claim: claimOf(record), vm_name: record.vm_name })),
     document: document === undefined ? null : { document: document.document, signature: document.signature },
   };
+}
+
+function shared(row: Protection | ReplicaRecord) {
+  const { created_ms, epoch, retention, rpo_ms, state, vm_name, vm_uuid } = row;
+  return { created_ms, epoch, retention, rpo_ms, state, vm_name, vm_uuid };
 }
