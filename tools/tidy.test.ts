@@ -39,7 +39,7 @@ const PACKAGES: Record<string, readonly string[]> = {
     'reflect-metadata',
     'pino',
   ],
-  cli: ['commander'],
+  cli: ['commander', 'typebox', 'yaml'],
 };
 /** Folders the simulation runs: the same seed must give the same run, so nothing in them may see the outside world. */
 const PURE = ['wire', 'replication', 'replica'];

@@ -96,5 +96,29 @@ export const MappingQuery = Type.Object(
 );
 export type MappingQuery = Static<typeof MappingQuery>;
 
-export const PlanProblems = Type.Object({ plan: PlanName, problems: Type.Array(PlanProblem) }, closed);
-export type PlanProblems = Static<typeof PlanProblems>;
+/** A VM of a plan as a run would take it, with mappings and dependencies looked up. */
+export const PlanVmView = Type.Object(
+  {
+    replica_id: Id,
+    vm_uuid: Type.String(),
+    vm_name: Name,
+    group: PlanName,
+    /** Never later than that of a VM that depends on it. */
+    priority: Type.Integer({ minimum: 1, maximum: 5 }),
+    /** Names of VMs. */
+    depends_on: Type.Array(Name),
+    start: Type.String(),
+    networks: Type.Record(Name, Name),
+    host: nullable(Name),
+    storage_path: nullable(Text),
+  },
+  closed,
+);
+export type PlanVmView = Static<typeof PlanVmView>;
+
+/** A plan, and what is to be known of it as things are now. */
+export const PlanDetails = Type.Object(
+  { plan: PlanView, vms: Type.Array(PlanVmView), problems: Type.Array(PlanProblem) },
+  closed,
+);
+export type PlanDetails = Static<typeof PlanDetails>;

@@ -32,6 +32,18 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./reprotect-commands.ts')).registerReprotectCommands,
   },
   {
+    names: ['plan'],
+    load: async () => (await import('./plan-commands.ts')).registerPlanCommands,
+  },
+  {
+    names: ['group'],
+    load: async () => (await import('./group-commands.ts')).registerGroupCommands,
+  },
+  {
+    names: ['mapping'],
+    load: async () => (await import('./mapping-commands.ts')).registerMappingCommands,
+  },
+  {
     names: ['fence'],
     load: async () => (await import('./fence-commands.ts')).registerFenceCommands,
   },

@@ -9,8 +9,8 @@ import {
   MappingRequest,
   MappingView,
   PlanChange,
+  PlanDetails,
   PlanFile,
-  PlanProblems,
   SavedMapping,
   SavedPlan,
 } from '#/api/plan-files.ts';
@@ -196,13 +196,13 @@ const PLANS: readonly Route[] = [
   }),
   route({
     method: 'GET',
-    path: '/api/v1/plans/:id/problems',
+    path: '/api/v1/plans/:id/details',
     roles,
     tag: 'plans',
-    summary: 'What is wrong with a plan as things are now',
+    summary: 'The VMs of a plan as a run would take them now, and what is wrong with it as things are',
     params: ById,
-    reply: PlanProblems,
-    handle: ({ params }, { plans }) => plans.problems(params.id),
+    reply: PlanDetails,
+    handle: ({ params }, { plans }) => plans.details(params.id),
   }),
 ];
 

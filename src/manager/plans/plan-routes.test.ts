@@ -6,7 +6,7 @@ import type {
   ImportReply,
   MappingView,
   PlanFile,
-  PlanProblems,
+  PlanDetails,
   SavedMapping,
   SavedPlan,
 } from '#/api/plan-files.ts';
@@ -28,9 +28,15 @@ before(async () => {
   for (const vm of ['ledger', 'web']) {
     await west.api('POST', '/protections', { vm, site: 'east', rpo_ms: 60_000 });
   }
-  const [peer] = await west.manager.peers.list();
-  await west.manager.protections.reconcile(peer!);
+  await tellFacts();
 });
+
+/** As it happens every few seconds. */
+async function tellFacts(): Promise<void> {
+  const { peers, protections } = sites.west.manager;
+  const [peer] = await peers.list();
+  await protections.reconcile(peer!);
+}
 
 after(() => sites[Symbol.asyncDispose]());
 
@@ -103,6 +109,7 @@ test('a mapping is made, with a notice, while the other site does not answer; it
   ]);
   await sites.west.restart();
   await sites.westAgent.send();
+  await tellFacts();
   const query = new URLSearchParams({ site: 'west', kind: 'storage', there: '/srv/vms' });
   await api('DELETE', `/mappings?${query.toString()}`);
   await assert.rejects(api('DELETE', `/mappings?${query.toString()}`), {
@@ -168,7 +175,12 @@ test('a plan is kept with what it says, changed only from its newest revision, a
     message: /has revision 2 by now; the change is of revision 1/,
   });
   assert.deepEqual((await api<PlanView>('GET', `/plans/${plan.id}`)).document, bare);
-  assert.deepEqual((await api<PlanProblems>('GET', '/plans/all/problems')).problems, []);
+  const { problems: none, vms } = await api<PlanDetails>('GET', '/plans/all/details');
+  assert.deepEqual(none, []);
+  assert.deepEqual(
+    vms.map(({ vm_name, priority, networks }) => [vm_name, priority, networks]),
+    [['ledger', 3, { lan: 'lan-b' }]],
+  );
   await assert.rejects(api('GET', '/plans/none'), { code: 'not_found', hint: /antipode plan list/ });
 });
 

@@ -1,5 +1,5 @@
 /** Recovery plans of this site. What cannot be run for want of something at the site is kept, and told. */
-import type { PlanProblems, SavedPlan } from '#/api/plan-files.ts';
+import type { PlanDetails, SavedPlan } from '#/api/plan-files.ts';
 import type { PlanDocument, PlanView } from '#/api/plans.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Context } from '#/manager/context.ts';
@@ -58,9 +58,23 @@ export class Plans {
     return resolvePlan(plan, await this.facts(at));
   }
 
-  async problems(nameOrId: string): Promise<PlanProblems> {
+  async details(nameOrId: string): Promise<PlanDetails> {
     const plan = await this.find(nameOrId);
-    return { plan: plan.name, problems: surveyPlan(plan, await this.facts()).problems };
+    const { problems, resolved } = surveyPlan(plan, await this.facts());
+    const names = new Map(resolved.vms.map(({ vm_uuid: uuid, vm_name: name }) => [uuid, name]));
+    const vms = resolved.vms.map((vm) => ({
+      replica_id: vm.replica_id,
+      vm_uuid: vm.vm_uuid,
+      vm_name: vm.vm_name,
+      group: vm.group,
+      priority: vm.priority,
+      depends_on: vm.depends_on.map((uuid) => names.get(uuid) ?? uuid),
+      start: vm.start,
+      networks: vm.networks,
+      host: vm.host,
+      storage_path: vm.storage_path,
+    }));
+    return { plan: planView(plan), vms, problems };
   }
 
   async create(document: PlanDocument): Promise<SavedPlan> {
