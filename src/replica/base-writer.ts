@@ -52,7 +52,7 @@ export class BaseWriter implements AsyncDisposable {
     this.#state = state;
     this.#files = files;
     this.#queue = new WriteQueue(files.base);
-    this.#marks = new FirstCopyMarks(files.marks);
+    this.#marks = new FirstCopyMarks(files.marks, Math.ceil(state.tree.blocks / NODE_BLOCKS));
     state.pending = (node) => (this.#pending.get(node) ?? this.#inBarrier.get(node))?.digests;
   }
 
@@ -101,6 +101,7 @@ export class BaseWriter implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#queue.settle();
     await this.#barrier.catch(() => undefined);
+    await this.#marks.settle();
     this.#state.pending = () => undefined;
     for (const file of Object.values(this.#files)) await file[Symbol.asyncDispose]();
   }

@@ -3,7 +3,8 @@
  * (docs/storage-format.md, section 5.3).
  *
  * One byte for each node of level 1, in `base.marks`: zero is unmarked, anything else is marked. Invariant: a node is
- * marked, durably, before a byte below it is written, and unmarked only after its digests are durable.
+ * marked, durably, before a byte below it is written, and unmarked only after its digests are durable. Blocks come
+ * in ascending order, so the next nodes are marked while blocks arrive for the ones before: nobody waits for the sync.
  */
 import type { File } from '#/disk/file-system.ts';
 import { MARK_NODES } from './limits.ts';
@@ -14,10 +15,15 @@ export class FirstCopyMarks {
   readonly #file: File;
   /** Groups of MARK_NODES nodes that are marked durably. */
   readonly #marked = new Set<number>();
+  readonly #nodes: number;
+  /** The group that is marked, or being marked, before it is needed. */
+  #ahead = -1;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(file: File) {
+  /** `nodes` of level 1 are there to be marked. */
+  constructor(file: File, nodes: number) {
     this.#file = file;
+    this.#nodes = nodes;
   }
 
   /** Resolves when the nodes from `first` to `last` are marked durably. */
@@ -25,17 +31,30 @@ export class FirstCopyMarks {
     for (let group = groupOf(first); group <= groupOf(last); group++) {
       if (!this.#marked.has(group)) await this.#inTurn(() => this.#mark(group));
     }
+    this.#markAhead(groupOf(last) + 1);
   }
 
   /** Takes marks away but those that `isNeeded`. It need not be durable: a mark too many costs a read. */
   unmark(isNeeded: (group: number) => boolean): Promise<void> {
     return this.#inTurn(async () => {
       for (const group of this.#marked) {
-        if (isNeeded(group)) continue;
+        if (isNeeded(group) || group === this.#ahead) continue;
         this.#marked.delete(group);
         await this.#file.write(group * MARK_NODES, new Uint8Array(MARK_NODES));
       }
     });
+  }
+
+  /** A mark that fails is tried again, and the failure told, once the group is needed. */
+  #markAhead(group: number): void {
+    if (group === this.#ahead || group * MARK_NODES >= this.#nodes) return;
+    this.#ahead = group;
+    this.#inTurn(() => this.#mark(group)).catch(() => undefined);
+  }
+
+  /** Resolves when no mark is on its way to the file. */
+  async settle(): Promise<void> {
+    await this.#last;
   }
 
   async #mark(group: number): Promise<void> {
