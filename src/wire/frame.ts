@@ -87,9 +87,12 @@ function decodeHeader(bytes: Uint8Array, rules: FrameRules): Header {
   return { kind, sequence, length, sum: view.getUint32(12), checkedBytes: rule.checkedBytes };
 }
 
+/** A body that lacks fewer bytes than this is not worth receiving in place. */
+const ROOM_BYTES_MIN = 16 * 1024;
+
 /**
  * Puts frames together from pieces of any length. Holds at most one header and one body, whose bytes are copied
- * once, into memory of the pool that belongs to the frame until it is given back.
+ * once, into memory of the pool that belongs to the frame until it is given back, or received there (`room`).
  */
 export class FrameReader {
   readonly #rules: FrameRules;
@@ -110,6 +113,19 @@ export class FrameReader {
   push(piece: Uint8Array): void {
     assert(this.#piece.length === 0, 'frame reader: the last piece was not read to its end');
     this.#piece = piece;
+  }
+
+  /** What the body that is being put together lacks, after `next` has returned undefined; undefined when it is short. */
+  room(): Uint8Array | undefined {
+    const header = this.#header;
+    if (header === undefined || header.length - this.#bodyTaken < ROOM_BYTES_MIN) return undefined;
+    return this.#body.subarray(this.#bodyTaken, header.length);
+  }
+
+  /** The memory that `room` gave last is full. */
+  landed(): void {
+    assert(this.#header !== undefined && this.#piece.length === 0, 'frame reader: nothing was to land');
+    this.#bodyTaken = this.#header.length;
   }
 
   /** The next whole frame, or undefined when another piece is needed. Throws Failure protocol_corrupt. */

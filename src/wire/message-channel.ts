@@ -17,7 +17,7 @@ export class MessageChannel {
   readonly #end: End;
   readonly #pool = new BodyPool();
   readonly #reader = new FrameReader(frameRule, this.#pool);
-  readonly #heard: () => void;
+  readonly #arrived: (count: number) => void;
   #state: SessionState = 'new';
   #sendSequence = 0;
   #receiveSequence = 0;
@@ -28,7 +28,10 @@ export class MessageChannel {
   constructor(transport: Transport, end: End, heard: () => void) {
     this.#transport = transport;
     this.#end = end;
-    this.#heard = heard;
+    this.#arrived = (count) => {
+      heard();
+      this.#bytesReceived += count;
+    };
   }
 
   get state(): SessionState {
@@ -59,10 +62,14 @@ export class MessageChannel {
     for (;;) {
       const frame = this.#reader.next();
       if (frame !== undefined) return this.#accept(frame);
-      const piece = await this.#transport.receive();
+      const bytes = this.#reader.room();
+      const piece = await this.#transport.receive(bytes && { bytes, arrived: this.#arrived });
       if (piece === undefined) return this.#ended();
-      this.#heard();
-      this.#bytesReceived += piece.length;
+      if (piece === bytes) {
+        this.#reader.landed();
+        continue;
+      }
+      this.#arrived(piece.length);
       this.#reader.push(piece);
     }
   }

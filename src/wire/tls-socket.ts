@@ -7,7 +7,7 @@
 import { type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { Failure } from '#/lib/failure.ts';
 import { useReceiveBuffers } from './buffered-socket.ts';
-import type { PeerIdentity, Transport } from './transport.ts';
+import type { PeerIdentity, Room, Transport } from './transport.ts';
 
 export const ALPN = 'antipode/1';
 /** Two segments: the next is written while one is encrypted and sent. */
@@ -45,6 +45,8 @@ export class SocketTransport implements Transport {
   readonly #free: Uint8Array[] = [];
   /** The piece that was handed out last: the receiver may look at it until it asks for the next. */
   #lent: Uint8Array | undefined;
+  /** Where what arrives is put while nothing is waiting, and how much of it is full. */
+  #landing: { room: Room; at: number } | undefined;
   #first = 0;
   #waitingBytes = 0;
   #isEnded = false;
@@ -82,14 +84,35 @@ export class SocketTransport implements Transport {
     });
   }
 
-  async receive(): Promise<Uint8Array | undefined> {
+  async receive(room?: Room): Promise<Uint8Array | undefined> {
     this.#takeBack();
+    if (room !== undefined && this.#waitingPieces === 0) return await this.#land(room);
     for (;;) {
       if (this.#first < this.#pieces.length) return this.#take();
       if (this.#isEnded) return undefined;
       if (this.#error !== undefined) throw this.#error;
-      await new Promise<void>((resolve) => (this.#wakeReceiver = resolve));
+      await this.#somethingNew();
     }
+  }
+
+  /** Resolves when the room is full. */
+  async #land(room: Room): Promise<Uint8Array | undefined> {
+    const landing = { room, at: 0 };
+    try {
+      while (landing.at < room.bytes.length) {
+        if (this.#isEnded) return undefined;
+        if (this.#error !== undefined) throw this.#error;
+        this.#landing = landing;
+        await this.#somethingNew();
+      }
+      return room.bytes;
+    } finally {
+      this.#landing = undefined;
+    }
+  }
+
+  #somethingNew(): Promise<void> {
+    return new Promise((resolve) => (this.#wakeReceiver = resolve));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -111,22 +134,54 @@ export class SocketTransport implements Transport {
     const socket = this.#socket;
     for (let early = readNow(socket); early !== undefined; early = readNow(socket)) this.#received(early);
     const isBuffered = useReceiveBuffers(socket, {
-      next: () => this.#free.pop() ?? new Uint8Array(RECORD_BYTES_MAX),
+      next: () => this.#nextBuffer(),
       received: (count, buffer) => this.#received(buffer.subarray(0, count)),
     });
     if (!isBuffered) socket.on('data', (piece: Uint8Array) => this.#received(piece));
     socket.resume();
   }
 
+  #nextBuffer(): Uint8Array {
+    const landing = this.#landing;
+    if (landing !== undefined && landing.at < landing.room.bytes.length) {
+      return landing.room.bytes.subarray(landing.at);
+    }
+    return this.#free.pop() ?? new Uint8Array(RECORD_BYTES_MAX);
+  }
+
   /** False when the socket is to stop reading. */
-  #received(piece: Uint8Array): boolean {
+  #received(arrived: Uint8Array): boolean {
+    const landed = this.#takeInPlace(arrived);
+    return landed === arrived.length || this.#queue(landed === 0 ? arrived : arrived.subarray(landed));
+  }
+
+  /** How many of the bytes belong where the receiver wants them, and are there now. */
+  #takeInPlace(arrived: Uint8Array): number {
+    const landing = this.#landing;
+    if (landing === undefined) return 0;
+    const { bytes } = landing.room;
+    const count = Math.min(arrived.length, bytes.length - landing.at);
+    if (count === 0) return 0;
+    const isThere =
+      arrived.buffer === bytes.buffer && arrived.byteOffset === bytes.byteOffset + landing.at;
+    // The first record after a frame's header is decrypted before anybody knows where it should go.
+    if (!isThere) {
+      bytes.set(arrived.subarray(0, count), landing.at);
+      if (count === arrived.length) this.#giveBack(arrived);
+    }
+    landing.at += count;
+    landing.room.arrived(count);
+    if (landing.at === bytes.length) this.#wake();
+    return count;
+  }
+
+  #queue(piece: Uint8Array): boolean {
     this.#pieces.push(piece);
     this.#waitingBytes += piece.length;
     const isFull = this.#waitingBytes > RECEIVE_BYTES_MAX || this.#waitingPieces > RECEIVE_PIECES_MAX;
     const isToStop = isFull && this.#error === undefined;
     if (isToStop) this.#socket.pause();
-    this.#wakeReceiver?.();
-    this.#wakeReceiver = undefined;
+    this.#wake();
     return !isToStop;
   }
 
@@ -137,8 +192,13 @@ export class SocketTransport implements Transport {
   #takeBack(): void {
     const lent = this.#lent;
     this.#lent = undefined;
-    if (lent?.buffer.byteLength !== RECORD_BYTES_MAX || this.#free.length >= RECEIVE_PIECES_MAX) return;
-    this.#free.push(new Uint8Array(lent.buffer));
+    if (lent !== undefined) this.#giveBack(lent);
+  }
+
+  /** Keeps the buffer of a record that nobody looks at any more. */
+  #giveBack({ buffer }: Uint8Array): void {
+    if (buffer.byteLength !== RECORD_BYTES_MAX || this.#free.length >= RECEIVE_PIECES_MAX) return;
+    this.#free.push(new Uint8Array(buffer));
   }
 
   #take(): Uint8Array {

@@ -6,6 +6,13 @@ import type { PeerIdentity } from '#/lib/peer-identity.ts';
 /** Who is on the other end, proven by its certificate: `antipode://<site>/<role>/<id>`. */
 export type { PeerIdentity };
 
+/** Memory that the receiver has ready for the bytes that come next. */
+export type Room = {
+  bytes: Uint8Array;
+  /** So many more bytes are in it. */
+  arrived: (count: number) => void;
+};
+
 export interface Transport extends AsyncDisposable {
   readonly peer: PeerIdentity;
   /**
@@ -18,8 +25,11 @@ export interface Transport extends AsyncDisposable {
   /**
    * Bytes as they arrive, in pieces of any length; undefined after an orderly end. One call at a time; a piece is the
    * caller's until the next call. Rejects with `unreachable`.
+   *
+   * With `room` a transport may put what comes next straight there; it then resolves with `room.bytes` once they are
+   * full, and has told `arrived` of every part of them. Nobody else touches them before it has settled.
    */
-  receive(): Promise<Uint8Array | undefined>;
+  receive(room?: Room): Promise<Uint8Array | undefined>;
   /** Ends the stream: what was sent before still leaves, for a bounded time; a pending `receive` settles. */
   [Symbol.asyncDispose](): Promise<void>;
 }
