@@ -2,8 +2,10 @@
  * The WebAssembly module that digests blocks (src/disk/digest.ts has the definition), put together from its
  * instructions: 128-bit vectors multiply what JavaScript has no fast way to, and a call digests many blocks.
  *
- * Memory: the keys, the digests that come out, and the blocks that go in. `digest(count)` digests `count` blocks; a
- * block of zeroes gets a digest of zero. The opcodes are those of the WebAssembly 2.0 specification, chapter 5.
+ * It works in memory that is imported: an area with the keys and room for the digests that come out, and the blocks,
+ * wherever they lie. `digest(area, blocks, count)` digests `count` blocks; a block of zeroes gets a digest of zero.
+ * The opcodes are those of the WebAssembly 2.0 specification, chapter 5; the flag of shared memory that of its
+ * proposal for threads.
  */
 import { BLOCK_BYTES } from './disk.ts';
 
@@ -15,12 +17,12 @@ export const WORD_KEY_BYTES: number = BLOCK_BYTES + (PASSES - 1) * STRIDE_BYTES;
 /** For each 32 bits of the digest an addend and a factor for each of the passes' 8 words, 64 bits each. */
 export const FACTOR_BYTES = 72;
 export const DIGEST_WORDS = 4;
-export const BATCH_BLOCKS = 16;
+/** Blocks of one call at most: as many as there is room for digests. */
+export const BATCH_BLOCKS = 256;
 
-/** Where things are in the module's memory. */
-export const PLACE = { wordKeys: 0, factors: 8192, digests: 12_288, blocks: 16_384 } as const;
-const PAGE_BYTES = 65_536;
-const PAGES: number = Math.ceil((PLACE.blocks + BATCH_BLOCKS * BLOCK_BYTES) / PAGE_BYTES);
+/** Where things are in an area. */
+export const PLACE = { wordKeys: 0, factors: 8192, digests: 12_288 } as const;
+export const AREA_BYTES = 16_384;
 /** Strides in one turn of the inner loop. */
 const UNROLLED = 2;
 
@@ -50,45 +52,50 @@ const I64X2_EXTMUL_LOW_I32X4_U: Code = vector(0xde);
 const I64X2_EXTMUL_HIGH_I32X4_U: Code = vector(0xdf);
 const V128_ZERO: Code = [...vector(0x0c), ...Array.from({ length: 16 }, () => 0)];
 
-/** The function's only parameter, then its locals in the order of `LOCALS`. */
-const COUNT = 0;
+/** The function's parameters, then its locals in the order of `LOCALS`. */
+const AREA = 0;
 const BLOCK_AT = 1;
-const BLOCK_END = 2;
-const KEY_AT = 3;
-const DIGEST_AT = 4;
-const STOP_AT = 5;
-const SUM64 = 6;
-const SUMS = 10;
-const FIRST = 14;
-const SECOND = 15;
-const FIRST_KEYED = 16;
-const SECOND_KEYED = 17;
-const ANY = 18;
-const LOCALS: Code = [3, 5, I32, 4, I64, 9, V128];
+const COUNT = 2;
+const BLOCK_END = 3;
+const KEY_AT = 4;
+const DIGEST_AT = 5;
+const STOP_AT = 6;
+const SUM64 = 7;
+const SUMS = 11;
+const FIRST = 15;
+const SECOND = 16;
+const FIRST_KEYED = 17;
+const SECOND_KEYED = 18;
+const ANY = 19;
+const LOCALS: Code = [3, 4, I32, 4, I64, 9, V128];
 
 const MAGIC_AND_VERSION: Code = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
 
-/** The module's bytes: exports `memory` and `digest(count: i32)`. */
-export function nhModule(): Uint8Array<ArrayBuffer> {
+/** What the memory that is imported has: its pages of 64 KiB, and whether several threads see it. */
+export type NhMemory = { pages: number; isShared: boolean };
+
+/** The module's bytes: imports `memory` from `host`, exports `digest(area: i32, blocks: i32, count: i32)`. */
+export function nhModule({ pages, isShared }: NhMemory): Uint8Array<ArrayBuffer> {
   const code = [...LOCALS, ...body()];
+  const limits = [isShared ? 3 : 1, ...unsigned(pages), ...unsigned(pages)];
   const name = (text: string): Code => [text.length, ...new TextEncoder().encode(text)];
   return Uint8Array.from([
     ...MAGIC_AND_VERSION,
-    ...section(1, [1, 0x60, 1, I32, 0]),
+    ...section(1, [1, 0x60, 3, I32, I32, I32, 0]),
+    ...section(2, [1, ...name('host'), ...name('memory'), 2, ...limits]),
     ...section(3, [1, 0]),
-    ...section(5, [1, 1, ...unsigned(PAGES), ...unsigned(PAGES)]),
-    ...section(7, [2, ...name('memory'), 2, 0, ...name('digest'), 0, 0]),
+    ...section(7, [1, ...name('digest'), 0, 0]),
     ...section(10, [1, ...unsigned(code.length), ...code]),
   ]);
 }
 
 function body(): Code {
-  const stop = [get(COUNT), i32(Math.log2(BLOCK_BYTES)), I32_SHL, i32(PLACE.blocks), I32_ADD, set(STOP_AT)];
   return [
-    line(i32(PLACE.blocks), set(BLOCK_AT), i32(PLACE.digests), set(DIGEST_AT), ...stop),
+    line(get(COUNT), i32(Math.log2(BLOCK_BYTES)), I32_SHL, get(BLOCK_AT), I32_ADD, set(STOP_AT)),
+    line(get(AREA), i32(PLACE.digests), I32_ADD, set(DIGEST_AT)),
     line(BLOCK, LOOP, get(BLOCK_AT), get(STOP_AT), I32_GE_U, branchIf(1)),
     line(V128_ZERO, set(ANY), ...passes((pass) => [V128_ZERO, set(SUMS + pass)])),
-    line(i32(PLACE.wordKeys), set(KEY_AT)),
+    line(get(AREA), i32(PLACE.wordKeys), I32_ADD, set(KEY_AT)),
     line(get(BLOCK_AT), i32(BLOCK_BYTES), I32_ADD, set(BLOCK_END)),
     line(LOOP, ...strides(), get(BLOCK_AT), get(BLOCK_END), I32_LT_U, branchIf(0), END),
     ...passes((pass) => [lane(pass, 0), lane(pass, 1), I64_ADD, set(SUM64 + pass)]),
@@ -127,11 +134,11 @@ function digestWords(): Code[] {
   const code: Code[] = [];
   for (let word = 0; word < DIGEST_WORDS; word++) {
     const factors = PLACE.factors + word * FACTOR_BYTES;
-    code.push(get(DIGEST_AT), i32(0), load64(factors));
+    code.push(get(DIGEST_AT), get(AREA), load64(factors));
     for (let half = 0; half < 2 * PASSES; half++) {
       const sum = get(SUM64 + (half >> 1));
       const part = half % 2 === 0 ? [sum, i64(0xffff_ffff), I64_AND] : [sum, i64(32), I64_SHR_U];
-      code.push(...part, i32(0), load64(factors + 8 + half * 8), I64_MUL, I64_ADD);
+      code.push(...part, get(AREA), load64(factors + 8 + half * 8), I64_MUL, I64_ADD);
     }
     code.push(i64(32), I64_SHR_U, I32_WRAP_I64, i32(0), get(ANY), V128_ANY_TRUE, SELECT, store32(word * 4));
   }

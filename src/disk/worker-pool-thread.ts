@@ -2,11 +2,12 @@
 import { strict as assert } from 'node:assert';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Failure, type FailureCode } from '#/lib/failure.ts';
+import { adoptDigestMemory, type SharedDigestMemory } from './digest-memory.ts';
 import { SharedMemory } from './shared-memory.ts';
 
 export type ThreadRequest =
   | { kind: 'run'; id: number; request: unknown }
-  | { kind: 'share'; number: number; buffer: SharedArrayBuffer }
+  | { kind: 'share'; number: number; memory: SharedDigestMemory; thread: number }
   | { kind: 'unshare'; number: number };
 export type ThreadReply =
   | { kind: 'result'; id: number; result: unknown }
@@ -22,7 +23,7 @@ const run = exported;
 const memory = new SharedMemory();
 
 port.on('message', (message: ThreadRequest) => {
-  if (message.kind === 'share') memory.add(message.number, message.buffer);
+  if (message.kind === 'share') memory.add(message.number, adoptDigestMemory(message.memory, message.thread));
   else if (message.kind === 'unshare') memory.removeNumber(message.number);
   else answer(message.id, message.request);
 });

@@ -3,13 +3,14 @@
  * thread.
  *
  * Requests and results are structured clones; bytes in a SharedArrayBuffer (`allocateShared`) go over without a copy,
- * in memory of the pool (`share`) for next to nothing, and a result's own buffers are transferred. The function is
- * synchronous and keeps nothing.
+ * in memory of the pool (`share`) for next to nothing, where their blocks are digested without a copy as well, and a
+ * result's own buffers are transferred. The function is synchronous and keeps nothing.
  * Bounds: two requests on each thread, so that none waits for the main thread, and `queueMax` more in the queue.
  */
 import { strict as assert } from 'node:assert';
 import { Worker } from 'node:worker_threads';
 import { Failure } from '#/lib/failure.ts';
+import { sharedDigestMemory } from './digest-memory.ts';
 import { SharedMemory } from './shared-memory.ts';
 import type { ThreadReply, ThreadRequest } from './worker-pool-thread.ts';
 
@@ -62,11 +63,13 @@ export class WorkerPool<Request, Result> implements AsyncDisposable {
 
   /** Memory that all threads know; views of it may be parts of requests and results. */
   share(bytes: number): Uint8Array<SharedArrayBuffer> {
-    const memory = allocateShared(bytes);
+    const shared = sharedDigestMemory(bytes, this.#threads.length);
     const number = this.#nextMemory++;
-    this.#memory.add(number, memory.buffer);
-    for (const thread of this.#threads) post(thread, { kind: 'share', number, buffer: memory.buffer });
-    return memory;
+    this.#memory.add(number, shared.bytes.buffer);
+    for (const [index, thread] of this.#threads.entries()) {
+      post(thread, { kind: 'share', number, memory: shared.memory, thread: index });
+    }
+    return shared.bytes;
   }
 
   /** The pool forgets memory that is in no request under way; who has a view of it keeps it. */
