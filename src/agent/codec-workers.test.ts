@@ -22,6 +22,7 @@ test('groups encoded on threads are those encoded here', async () => {
       read: [{ first: 0, count: GROUP_BLOCKS }],
       bytes,
       zero: [],
+      mayBeLong: disk === 0,
     };
   });
   const changes = await Promise.all(requests.map((request) => codec.encode(request)));
@@ -53,6 +54,7 @@ test('memory is lent again once it is free, and not while somebody may look at i
     read: [{ first: 0, count: GROUP_BLOCKS }],
     bytes: third,
     zero: [],
+    mayBeLong: false,
   };
   const { segments } = await codec.encode(request);
   assert(

@@ -28,8 +28,11 @@ export const CLIENT_WAITING_MAX = 65_536;
 /** Most connections to one export. */
 export const CONNECTIONS_MAX = 16;
 
-/** Where bytes land that are not the middle of a read's payload; what lies beyond a header is copied out of here. */
-export const SCRATCH_BYTES = 64 * 1024;
+/**
+ * Where bytes land that are not the middle of a read's payload; what lies beyond a header is copied out of here. Short,
+ * for most of what follows a header is payload.
+ */
+export const SCRATCH_BYTES = 8 * 1024;
 /** Payload that remains at least this long is received straight into the caller's memory. */
 export const DIRECT_BYTES_MIN = 16 * 1024;
 /** Disjoint ranges one read's chunks may leave open; no server scatters its reply like this. */

@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict';
 import { blockCount } from '#/disk/disk.ts';
 import { Failure } from '#/lib/failure.ts';
-import { decodeSegment } from '#/wire/segment.ts';
+import { blocksIn, decodeSegment, SEGMENT_BLOCKS_MAX } from '#/wire/segment.ts';
 import { DeltaFile, deltaPath, openDelta } from './delta-file.ts';
 import { decodeHeader, HEADER_BYTES_MAX, type DeltaHeader, type Nodes } from './delta-format.ts';
 import { DeltaWriter } from './delta-writer.ts';
@@ -165,6 +165,10 @@ export class IncomingPoint implements AsyncDisposable {
       return entry && blockCount(entry.bytes);
     };
     const segment = decodeSegment(bytes, blocksOf, this.#core.place.digestKey);
+    const blocks = blocksIn(segment.runs);
+    if (segment.kind === 'data' && blocks > SEGMENT_BLOCKS_MAX) {
+      throw new Failure('protocol_corrupt', `receive a segment of ${blocks} blocks in a point with a base`);
+    }
     this.#uncheckedBytes += bytes.length;
     if (this.#uncheckedBytes >= SPACE_CHECK_BYTES) {
       this.#uncheckedBytes = 0;

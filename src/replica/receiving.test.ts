@@ -6,7 +6,7 @@ import { SeededRandom } from '#/lib/random.ts';
 import { Medium } from '#sim/medium.ts';
 import { CrashFileSystem, type Operation } from './crash-file-system-fixture.ts';
 import type { Replica } from './replica.ts';
-import { difference, fixedClock, IDENTITY, sha256, SourceModel } from './replica-fixture.ts';
+import { dataSegment, difference, fixedClock, IDENTITY, sha256, SourceModel } from './replica-fixture.ts';
 import { createReplica, openReplica } from './stored-replica.ts';
 
 const KIB = 1024;
@@ -89,6 +89,24 @@ test('a segment that is damaged or leaves its disk is refused, and the point goe
   }
   await writer.commit(model.request(segments.length));
   await assertHead(replica, model);
+});
+
+test('a long segment goes into a first copy and into no delta', async () => {
+  await using replica = await createReplica({ files: new MemoryFileSystem(), clock: fixedClock() }, IDENTITY);
+  const random = new SeededRandom(5);
+  const model = new SourceModel(random);
+  model.addDisk('vda', 1024 * KIB);
+  model.disks.get('vda')!.set(random.bytes(1024 * KIB));
+  const long = dataSegment(0, [...Array(256).keys()], model.disks.get('vda')!);
+  const intent = model.intent();
+  const first = await replica.begin(intent);
+  await first.write(long);
+  await first.commit(model.request(1));
+  model.acknowledged(intent);
+  await assertHead(replica, model);
+  const second = await replica.begin(model.intent());
+  await assert.rejects(second.write(long), failsWith('protocol_corrupt'));
+  await second.abort();
 });
 
 test('a cut transfer goes on after its last segment, in the same program and in the next one', async () => {

@@ -45,6 +45,7 @@ function check(random: SeededRandom, what: string): void {
     read,
     bytes,
     zero,
+    mayBeLong: chance(random, 0.5),
   });
   const result = Uint8Array.from(older);
   let count = 0;
@@ -74,6 +75,20 @@ function check(random: SeededRandom, what: string): void {
   );
   assert.deepEqual(bits, differing, what);
 }
+
+test('a group that does not shrink is one long segment where it may be, and else four', () => {
+  const bytes = new SeededRandom(4).bytes(BLOCKS * BLOCK_BYTES);
+  const known = new Uint8Array(BLOCKS * 16);
+  const request = { digestKey: DIGEST_KEY, disk: 0, first: FIRST, known, bytes, zero: [] };
+  const counts = [true, false].map((mayBeLong) => {
+    const change = encodeGroup({ ...request, read: [{ first: FIRST, count: BLOCKS }], mayBeLong });
+    return change.segments.map(({ payload }) => payload.length / BLOCK_BYTES);
+  });
+  assert.deepEqual(counts, [[256], [64, 64, 64, 64]]);
+  const compressible = { ...request, bytes: new Uint8Array(bytes.length).fill(1), mayBeLong: true };
+  const change = encodeGroup({ ...compressible, read: [{ first: FIRST, count: BLOCKS }] });
+  assert.equal(change.segments.length, 4, 'what is decompressed as a whole is short');
+});
 
 /** Random bytes, or the same byte throughout, which compresses. */
 function fill(random: SeededRandom, target: Uint8Array, block: number): void {

@@ -11,6 +11,7 @@ import { DIGEST_BYTES, digestBlocks } from '#/disk/digest.ts';
 import { BLOCK_BYTES } from '#/disk/disk.ts';
 import {
   encodeSegmentParts,
+  LONG_SEGMENT_BLOCKS_MAX,
   SEGMENT_BLOCKS_MAX,
   type Encoding,
   type Run,
@@ -31,6 +32,8 @@ export type GroupRequest = {
   bytes: Uint8Array;
   /** Blocks that are zero at the source and were not read. */
   zero: Run[];
+  /** Whether segments that are not compressed may be long ones: in a point without a base. */
+  mayBeLong: boolean;
 };
 
 export type GroupChange = {
@@ -86,7 +89,7 @@ export function encodeGroup(request: GroupRequest): GroupChange {
     zero: (block) => take(block, ZERO_DIGEST, 0, 0),
   });
   const node = changedCount === 0 ? new Uint8Array(0) : parentDigest(digests);
-  const segments = data.segments(request.disk);
+  const segments = data.segments(request);
   return { changedCount, changed, digests, node, segments, zeroed };
 }
 
@@ -153,11 +156,12 @@ class DataBlocks {
     this.#blocks.push(block);
   }
 
-  segments(disk: number): SegmentParts[] {
+  segments({ disk, mayBeLong }: GroupRequest): SegmentParts[] {
     const segments: SegmentParts[] = [];
     const isCompressible = this.#blocks.length > 0 && this.#sampleShrinks();
-    for (let at = 0; at < this.#blocks.length; at += SEGMENT_BLOCKS_MAX) {
-      const part = this.#blocks.slice(at, at + SEGMENT_BLOCKS_MAX);
+    const blocksMax = mayBeLong && !isCompressible ? LONG_SEGMENT_BLOCKS_MAX : SEGMENT_BLOCKS_MAX;
+    for (let at = 0; at < this.#blocks.length; at += blocksMax) {
+      const part = this.#blocks.slice(at, at + blocksMax);
       const runs: Run[] = [];
       for (const { block } of part) extendRuns(runs, block);
       const digests = this.#digestsOf(runs, part.length);

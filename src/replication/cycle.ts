@@ -292,6 +292,7 @@ class Point {
       codec,
       disks: this.#disks,
       session,
+      isFirstCopy: this.isFirstCopy,
       skip,
       pending,
       signal,

@@ -37,6 +37,8 @@ export type TransferOptions = {
   codec: BlockCodec;
   disks: TransferDisk[];
   session: ReplicaSession;
+  /** The point has no base. */
+  isFirstCopy: boolean;
   /** Segments that the replica has of this moment. */
   skip: number;
   pending: PendingWriter;
@@ -167,7 +169,9 @@ class DiskTransfer {
     const known = await record.digests(this.#source.disk.spec.key).group(plan.group, this.#blocks);
     const first = plan.group * GROUP_BLOCKS;
     const { read, zero } = plan;
-    const change = await codec.encode({ digestKey, disk: this.#index, first, known, read, bytes, zero });
+    const mayBeLong = this.#options.isFirstCopy;
+    const disk = this.#index;
+    const change = await codec.encode({ digestKey, disk, first, known, read, bytes, zero, mayBeLong });
     return { group: plan.group, change, buffer };
   }
 

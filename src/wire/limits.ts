@@ -21,8 +21,8 @@ export const DIGESTS_MAX = 32_768;
 /** A disk of 2^47 bytes has a tree of five levels above its blocks. */
 export const TREE_LEVEL_MAX = 8;
 export const FAILURE_TEXT_LENGTH_MAX = 2000;
-/** The longest body of any frame. */
-export const BODY_BYTES_MAX: number = 1024 * 1024;
+/** The longest body of any frame: a segment's. */
+export const BODY_BYTES_MAX: number = 8 + SEGMENT_BYTES_MAX;
 /** Bodies shorter than this are not worth keeping their memory; longer than a segment's is none that comes often. */
 export const BODY_BYTES_POOLED_MIN: number = 64 * 1024;
 export const BODY_BYTES_POOLED_MAX: number = 8 + SEGMENT_BYTES_MAX;

@@ -15,8 +15,8 @@
  *        .   16*B  digests of the blocks in order; none when the kind is zero
  *        .      P  payload: the blocks' bytes, one after another, encoded
  *
- * All integers are big-endian. A data segment holds at most SEGMENT_BLOCKS_MAX blocks; a zero segment has no such
- * bound, since it carries no bytes. The checksum leaves out a payload that is the blocks' own bytes: their digests
+ * All integers are big-endian. A data segment holds at most SEGMENT_BLOCKS_MAX blocks, or LONG_SEGMENT_BLOCKS_MAX of
+ * bytes as they are in a point without a base; a zero segment has no such bound, since it carries no bytes. The checksum leaves out a payload that is the blocks' own bytes: their digests
  * cover it, and whoever decodes the segment checks them. Pure.
  */
 import assert from 'node:assert/strict';
@@ -27,13 +27,15 @@ import { Failure } from '#/lib/failure.ts';
 
 /** 64 blocks: 256 KiB before compression. Larger compresses little better and makes a small read decode more. */
 export const SEGMENT_BLOCKS_MAX = 64;
+/** 1 MiB where segments are kept nowhere: a first copy goes straight into the base. Half the work is by the segment. */
+export const LONG_SEGMENT_BLOCKS_MAX = 256;
 export const RUNS_MAX = 4096;
 export const SEGMENT_HEADER_BYTES = 24;
 const RUN_BYTES = 10;
 const MAGIC = 0x41505331;
 /** Nothing valid is longer: the bound for whoever allocates before decoding. */
 export const SEGMENT_BYTES_MAX: number =
-  SEGMENT_HEADER_BYTES + RUNS_MAX * RUN_BYTES + SEGMENT_BLOCKS_MAX * (DIGEST_BYTES + BLOCK_BYTES);
+  SEGMENT_HEADER_BYTES + RUNS_MAX * RUN_BYTES + LONG_SEGMENT_BLOCKS_MAX * (DIGEST_BYTES + BLOCK_BYTES);
 
 export type Run = { first: number; count: number };
 export type Encoding = 'raw' | 'zstd';
@@ -46,6 +48,11 @@ export function blocksIn(runs: readonly Run[]): number {
   let count = 0;
   for (const run of runs) count += run.count;
   return count;
+}
+
+/** A point with a base keeps segments as they come, and refuses those of more than SEGMENT_BLOCKS_MAX blocks. */
+function blocksMax(encoding: Encoding): number {
+  return encoding === 'raw' ? LONG_SEGMENT_BLOCKS_MAX : SEGMENT_BLOCKS_MAX;
 }
 
 /** An encoded segment in two parts, so that the payload is sent from where it lies. */
@@ -73,7 +80,7 @@ export function encodeSegmentParts(segment: Segment): SegmentParts {
   const digests = segment.kind === 'data' ? segment.digests : new Uint8Array(0);
   const payload = segment.kind === 'data' ? segment.payload : new Uint8Array(0);
   if (segment.kind === 'data') {
-    assert(blocks <= SEGMENT_BLOCKS_MAX && digests.length === blocks * DIGEST_BYTES);
+    assert(blocks <= blocksMax(segment.encoding) && digests.length === blocks * DIGEST_BYTES);
     assert(payload.length <= blocks * BLOCK_BYTES);
   }
   const digestsAt = SEGMENT_HEADER_BYTES + runs.length * RUN_BYTES;
@@ -152,7 +159,7 @@ function decodeHeader(bytes: Uint8Array): Header {
   if (runCount < 1 || runCount > RUNS_MAX) throw corrupt('run count');
   if (kind === 1) {
     const full = blockTotal * BLOCK_BYTES;
-    if (blockTotal > SEGMENT_BLOCKS_MAX) throw corrupt('block count');
+    if (blockTotal > blocksMax(encoding === 1 ? 'zstd' : 'raw')) throw corrupt('block count');
     if (encoding === 0 ? payloadBytes !== full : payloadBytes > full) throw corrupt('payload length');
   } else if (payloadBytes !== 0 || encoding !== 0) {
     throw corrupt('payload length');

@@ -162,8 +162,7 @@ export class SocketTransport implements Transport {
     const { bytes } = landing.room;
     const count = Math.min(arrived.length, bytes.length - landing.at);
     if (count === 0) return 0;
-    const isThere =
-      arrived.buffer === bytes.buffer && arrived.byteOffset === bytes.byteOffset + landing.at;
+    const isThere = arrived.buffer === bytes.buffer && arrived.byteOffset === bytes.byteOffset + landing.at;
     // The first record after a frame's header is decrypted before anybody knows where it should go.
     if (!isThere) {
       bytes.set(arrived.subarray(0, count), landing.at);
