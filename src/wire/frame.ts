@@ -115,7 +115,7 @@ export class FrameReader {
     this.#piece = piece;
   }
 
-  /** What the body that is being put together lacks, after `next` has returned undefined; undefined when it is short. */
+  /** What the body being put together lacks, after `next` has returned undefined; undefined when that is short. */
   room(): Uint8Array | undefined {
     const header = this.#header;
     if (header === undefined || header.length - this.#bodyTaken < ROOM_BYTES_MIN) return undefined;

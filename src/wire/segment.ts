@@ -27,7 +27,7 @@ import { Failure } from '#/lib/failure.ts';
 
 /** 64 blocks: 256 KiB before compression. Larger compresses little better and makes a small read decode more. */
 export const SEGMENT_BLOCKS_MAX = 64;
-/** 1 MiB where segments are kept nowhere: a first copy goes straight into the base. Half the work is by the segment. */
+/** 1 MiB where nothing keeps segments: a first copy goes straight into the base. Half the work is by the segment. */
 export const LONG_SEGMENT_BLOCKS_MAX = 256;
 export const RUNS_MAX = 4096;
 export const SEGMENT_HEADER_BYTES = 24;

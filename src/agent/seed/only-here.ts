@@ -126,6 +126,7 @@ class DiskComparison {
         read,
         bytes: buffer.subarray(0, at),
         zero,
+        mayBeLong: false,
       });
       isIdle = true;
       return [...setRuns(change.changed)].map(({ first, count }) => {
