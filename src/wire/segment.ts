@@ -27,7 +27,7 @@ import { Failure } from '#/lib/failure.ts';
 
 /** 64 blocks: 256 KiB before compression. Larger compresses little better and makes a small read decode more. */
 export const SEGMENT_BLOCKS_MAX = 64;
-/** 1 MiB where nothing keeps segments: a first copy goes straight into the base. Half the work is by the segment. */
+/** 1 MiB where nothing keeps segments: a first copy goes straight into the base. Much of the work is by segment. */
 export const LONG_SEGMENT_BLOCKS_MAX = 256;
 export const RUNS_MAX = 4096;
 export const SEGMENT_HEADER_BYTES = 24;
@@ -150,23 +150,23 @@ function decodeHeader(bytes: Uint8Array): Header {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.getUint32(0) !== MAGIC) throw corrupt('magic');
   const kind = view.getUint8(4);
-  const encoding = view.getUint8(5);
+  if (view.getUint8(5) > 1) throw corrupt('encoding');
+  const encoding = view.getUint8(5) === 1 ? 'zstd' : 'raw';
   const runCount = view.getUint32(8);
   const blockTotal = view.getUint32(12);
   const payloadBytes = view.getUint32(16);
   if (kind !== 1 && kind !== 2) throw corrupt('kind');
-  if (encoding > 1) throw corrupt('encoding');
   if (runCount < 1 || runCount > RUNS_MAX) throw corrupt('run count');
   if (kind === 1) {
     const full = blockTotal * BLOCK_BYTES;
-    if (blockTotal > blocksMax(encoding === 1 ? 'zstd' : 'raw')) throw corrupt('block count');
-    if (encoding === 0 ? payloadBytes !== full : payloadBytes > full) throw corrupt('payload length');
-  } else if (payloadBytes !== 0 || encoding !== 0) {
+    if (blockTotal > blocksMax(encoding)) throw corrupt('block count');
+    if (encoding === 'raw' ? payloadBytes !== full : payloadBytes > full) throw corrupt('payload length');
+  } else if (payloadBytes !== 0 || encoding !== 'raw') {
     throw corrupt('payload length');
   }
   return {
     isData: kind === 1,
-    encoding: encoding === 1 ? 'zstd' : 'raw',
+    encoding,
     disk: view.getUint16(6),
     runCount,
     blockTotal,
