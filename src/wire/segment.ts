@@ -16,8 +16,9 @@
  *        .      P  payload: the blocks' bytes, one after another, encoded
  *
  * All integers are big-endian. A data segment holds at most SEGMENT_BLOCKS_MAX blocks, or LONG_SEGMENT_BLOCKS_MAX of
- * bytes as they are in a point without a base; a zero segment has no such bound, since it carries no bytes. The checksum leaves out a payload that is the blocks' own bytes: their digests
- * cover it, and whoever decodes the segment checks them. Pure.
+ * bytes as they are in a point without a base; a zero segment has no such bound, since it carries no bytes. The
+ * checksum leaves out a payload that is the blocks' own bytes: their digests cover it, and whoever decodes the segment
+ * checks them. Pure.
  */
 import assert from 'node:assert/strict';
 import { constants, crc32, zstdDecompressSync } from 'node:zlib';
