@@ -53,6 +53,8 @@ export const ClaimAnswer = Type.Object(
       Type.Literal('pending'),
     ]),
     message: Text,
+    /** All copies that have yielded are powered off; of `yielded` alone. */
+    is_off: Type.Optional(Type.Boolean()),
   },
   closed,
 );

@@ -18,13 +18,19 @@ export const TestNetwork = Type.Object(
 );
 export type TestNetwork = Static<typeof TestNetwork>;
 
+/**
+ * recovery: for production, from what is here. test: beside the original, isolated. migration: for production, from the
+ * last state of a VM that is shut down at the protected site first.
+ */
+const Purpose = Type.Union([Type.Literal('recovery'), Type.Literal('test'), Type.Literal('migration')]);
+
 export const RecoveryRequest = Type.Object(
   {
     /** VM's name or UUID, or the replica's id. */
     vm: Name,
     /** A point's sequence; absent means the newest. */
     point: Type.Optional(Type.Integer({ minimum: 1 })),
-    purpose: Type.Optional(Type.Union([Type.Literal('recovery'), Type.Literal('test')])),
+    purpose: Type.Optional(Purpose),
     /** Name of the VM here; its own by default, with `-test` appended in a test. */
     name: Type.Optional(Name),
     host_id: Type.Optional(nullable(Id)),
@@ -37,6 +43,9 @@ export const RecoveryRequest = Type.Object(
     sign_of_life_timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400_000 })),
     /** Recover although the VM still runs at the protected site. */
     force: Type.Optional(Type.Boolean()),
+    /** Of a migration: how the VM ends at the protected site, and how long its guest may take. */
+    shut_down: Type.Optional(Type.Union([Type.Literal('guest'), Type.Literal('power_off')])),
+    shut_down_timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 7 * 86_400_000 })),
   },
   closed,
 );
@@ -62,7 +71,7 @@ export const RecoveryView = Type.Object(
     vm_name: Name,
     /** Name of the VM that is brought up. */
     name: Name,
-    purpose: Type.Union([Type.Literal('recovery'), Type.Literal('test')]),
+    purpose: Purpose,
     point: nullable(Type.Integer()),
     /** Moment of the point that was opened. */
     moment_ms: nullable(Milliseconds),

@@ -56,12 +56,22 @@ async function* views(api: ManagerApi, id: string, signal: AbortSignal): AsyncGe
 
 /** Throws the recovery's failure as the manager recorded it. */
 export function throwIfFailed(view: RecoveryView): void {
-  if (view.state !== 'failed') return;
+  // A migration that took itself back has nothing left to clean up.
+  const isTakenBack = view.state === 'cleaned' && view.failure !== null;
+  if (view.state !== 'failed' && !isTakenBack) return;
   const { code, message, hint } = view.failure ?? { code: '', message: 'for an unknown reason', hint: null };
-  throw new Failure(isFailureCode(code) ? code : 'tool_failed', `recovery ${view.id} failed: ${message}`, {
-    hint: `${hint ?? ''} What it made is still there; take it down with: antipode cleanup ${view.id}`.trim(),
+  const what = view.purpose === 'migration' ? 'migration' : 'recovery';
+  const rest = view.purpose === 'migration' ? GIVE_BACK : 'What it made is still there; take it down with:';
+  const wayOut = isTakenBack ? '' : `${rest} antipode cleanup ${view.id}`;
+  const hints = [hint ?? '', wayOut].filter((text) => text !== '').join(' ');
+  throw new Failure(isFailureCode(code) ? code : 'tool_failed', `${what} ${view.id} failed: ${message}`, {
+    ...(hints === '' ? {} : { hint: hints }),
   });
 }
+
+const GIVE_BACK = 'Take it down here, and have it run again where it was, with:';
+/** Steps that say what holds them up. */
+const AT_THE_SOURCE = ['shut_down_source', 'last_cycle', 'start_source'];
 
 class Teller {
   readonly #isQuiet: boolean;
@@ -74,6 +84,8 @@ class Teller {
   tell(view: RecoveryView): void {
     for (const step of view.steps) {
       for (const [index, detail] of step.details.entries()) {
+        const isHeldUp = detail.ended_ms === null && AT_THE_SOURCE.includes(step.name);
+        if (isHeldUp) this.#once(`${step.name} ${detail.name}`, `    ${detail.name}`);
         if (detail.ended_ms === null) continue;
         const took = duration(detail.ended_ms - detail.started_ms);
         const note = detail.note === null ? '' : `: ${detail.note}`;

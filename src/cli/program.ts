@@ -44,6 +44,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./mapping-commands.ts')).registerMappingCommands,
   },
   {
+    names: ['migrate'],
+    load: async () => (await import('./migrate-command.ts')).registerMigrateCommand,
+  },
+  {
     names: ['fence'],
     load: async () => (await import('./fence-commands.ts')).registerFenceCommands,
   },

@@ -95,11 +95,16 @@ function request(vm: string, options: RecoverOptions): RecoveryRequest {
     ...(point === undefined ? {} : { point: Number(point) }),
     ...(name === undefined ? {} : { name }),
     ...(host === undefined ? {} : { host_id: host }),
-    ...(network === undefined ? {} : { networks: Object.fromEntries(network.map(pair)) }),
+    ...(network === undefined ? {} : { networks: networkMap(network) }),
     ...(serialText === undefined ? {} : { serial_text: serialText }),
     ...(signOfLifeTimeout === undefined ? {} : { sign_of_life_timeout_ms: parseDuration(signOfLifeTimeout) }),
     ...(options.force === true ? { force: true } : {}),
   };
+}
+
+/** Of `--network there=here`. Throws usage_invalid. */
+export function networkMap(pairs: readonly string[]): Record<string, string> {
+  return Object.fromEntries(pairs.map(pair));
 }
 
 function pair(text: string): [string, string] {

@@ -13,7 +13,17 @@ import type { ProtectionView } from '#/api/protections.ts';
 import type { RecoveryView } from '#/api/recoveries.ts';
 import type { EventView } from '#/api/events.ts';
 import { failureIn } from '#/lib/failure.ts';
-import { doneTask, FakeAgent, FakeServer, ledgerVm, pairSites, TestSite, VIEW } from './site-fixture.ts';
+import {
+  doneTask,
+  FakeAgent,
+  FakeServer,
+  finalPoint,
+  ledgerVm,
+  offPoints,
+  pairSites,
+  TestSite,
+  VIEW,
+} from './site-fixture.ts';
 import { sqliteIn } from './manager-config.ts';
 import { TestPostgresql } from './store/postgresql-fixture.ts';
 
@@ -99,6 +109,12 @@ class ManagerProcess implements AsyncDisposable {
   }
 }
 
+const RESULTS: Record<string, Record<string, unknown>> = {
+  open_view: VIEW,
+  shut_down: { was_active: true, autostart: true, off_ms: 1 },
+  final_cycle: finalPoint(2),
+};
+
 /** Does every task it is ordered, at once, and counts them; goes on by itself while its manager is dead. */
 async function work(program: FakeAgent | FakeServer, done: Set<string>, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
@@ -106,8 +122,7 @@ async function work(program: FakeAgent | FakeServer, done: Set<string>, signal: 
       const orders = await program.now();
       for (const task of orders.tasks) {
         done.add(`${task.kind} ${task.id}`);
-        const result = task.kind === 'open_view' ? VIEW : null;
-        await program.finish(doneTask(task.id, result));
+        await program.finish(doneTask(task.id, RESULTS[task.kind] ?? null));
       }
       await program.send();
       await program.poll(signal);
@@ -117,6 +132,17 @@ async function work(program: FakeAgent | FakeServer, done: Set<string>, signal: 
       await setTimeout(PAUSE_MS, undefined, { signal }).catch(() => {});
     }
   }
+}
+
+/** West's part of a migration, whose manager is not killed: each of its tasks is ordered once. */
+async function handOver(agent: FakeAgent, ordered: Set<string>): Promise<void> {
+  for (const kind of ['shut_down', 'final_cycle'] as const) {
+    const { id } = await agent.task(kind);
+    assert(!ordered.has(kind));
+    ordered.add(kind);
+    await agent.finish(doneTask(id, RESULTS[kind]));
+  }
+  await agent.yields(2, 'shutoff');
 }
 
 /** Resolves with the first event of the recovery that is newer than `after`. */
@@ -131,12 +157,15 @@ async function nextRecord(manager: ManagerProcess, after: number): Promise<Event
   }
 }
 
-for (const [kind, every] of [
-  ['SQLite', 1],
-  ['PostgreSQL', 3],
+const RECOVERY = ['raise_epoch', 'stop_source', 'open_view', 'recover', 'close_view'];
+
+for (const [kind, every, purpose] of [
+  ['SQLite', 1, 'recovery'],
+  ['PostgreSQL', 3, 'recovery'],
+  ['SQLite', 1, 'migration'],
 ] as const) {
   const when = every === 1 ? 'every record' : `every ${every}rd record`;
-  test(`a manager on ${kind} that is killed after ${when} of a recovery goes on with it, each step once`, async () => {
+  test(`a manager on ${kind} that is killed after ${when} of a ${purpose} goes on with it, each step once`, async () => {
     const url = kind === 'SQLite' ? undefined : await cluster.database();
     await using west = await TestSite.start('west');
     await using east = await ManagerProcess.start(url);
@@ -156,8 +185,12 @@ for (const [kind, every] of [
     const stop = new AbortController();
     const done = new Set<string>();
     const working = [agent, server].map((program) => work(program, done, stop.signal));
-    const job = await east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', force: true });
-    const yielding = westAgent.yields(2);
+    const isMigration = purpose === 'migration';
+    const how = isMigration ? { purpose } : { force: true };
+    const job = await east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', ...how });
+    const shutDown = new Set<string>();
+    const yielding = isMigration ? handOver(westAgent, shutDown) : westAgent.yields(2);
+    if (isMigration) await server.holds(protection.replica_id!, [], { points: offPoints(2), point_count: 1 });
     let killCount = 0;
     let recordCount = 0;
     for (let sequence = 0; ;) {
@@ -175,8 +208,10 @@ for (const [kind, every] of [
     const end = await east.api<RecoveryView>('GET', `/recoveries/${job.id}`);
     assert.deepEqual(
       end.steps.map((step) => [step.name, step.state]),
-      ['raise_epoch', 'stop_source', 'open_view', 'recover', 'close_view'].map((name) => [name, 'done']),
+      [...(isMigration ? ['shut_down_source', 'last_cycle'] : []), ...RECOVERY].map((name) => [name, 'done']),
     );
+    assert.deepEqual([...shutDown], isMigration ? ['shut_down', 'final_cycle'] : []);
+    if (isMigration) assert.equal(end.point, 2, 'of the last cycle');
     assert.deepEqual(
       [...done].toSorted(),
       ['close_view', 'open_view', 'recover'].map(

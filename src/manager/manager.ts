@@ -18,6 +18,7 @@ import { Claims } from './claims.ts';
 import type { Context } from './context.ts';
 import { EventLog } from './event-log.ts';
 import { Fences } from './fences.ts';
+import { HandoverSteps } from './handover-steps.ts';
 import { Handovers } from './handovers.ts';
 import { listenHttps, listenUnix, secureOptions } from './http/listeners.ts';
 import { createApplication, type UnixSockets } from './http/server.ts';
@@ -109,7 +110,12 @@ export class Manager implements AsyncDisposable {
     this.planImport = new PlanImport(context, this.peers, this);
     this.watch = new RpoWatch(context);
     this.status = new Status(context, this.protections, this.watch);
-    this.#engine = new RecoveryEngine(context, this.peers, this.claims);
+    this.#engine = new RecoveryEngine(
+      context,
+      this.peers,
+      this.claims,
+      new HandoverSteps(context, this.sourceCopies),
+    );
   }
 
   /** Opens everything and listens. Throws config_invalid, storage_io, storage_corrupt, already_exists. */

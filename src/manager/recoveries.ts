@@ -1,8 +1,10 @@
 /** Recoveries as people ask for them: start one, look at it, clean it up. */
+import { DEFAULT_SHUT_DOWN_TIMEOUT_MS } from '#/api/plans.ts';
 import type { RecoveryRequest, RecoveryView } from '#/api/recoveries.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Context } from './context.ts';
 import { newId } from './ids.ts';
+import { checkMigration, checkMigrationRequest } from './migration-check.ts';
 import type { Peers } from './peers.ts';
 import {
   checkName,
@@ -46,16 +48,18 @@ export class Recoveries {
     const { changes, clock, db, events, random } = this.#context;
     const purpose = asked.purpose ?? 'recovery';
     checkTestNetwork(asked);
+    checkMigrationRequest(asked);
     const replica = await this.#replicas.find(asked.vm);
     const jobs = await jobsInState(db, OPEN);
-    checkReplica(this.#context, replica, asked.point);
-    if (purpose === 'recovery') checkOthers(replica, jobs);
+    const report = checkReplica(this.#context, replica, asked.point);
+    if (purpose !== 'test') checkOthers(replica, jobs);
     const name = asked.name ?? (purpose === 'test' ? `${replica.vm_name}-test` : replica.vm_name);
     checkName(this.#context, name, jobs);
     const host = chooseHost(this.#context, asked, replica);
     const isForced = asked.force === true;
+    if (purpose === 'migration') await checkMigration(this.#peers, { replica, report, host }, asked);
     const source =
-      purpose === 'test' ? 'answers' : await checkSource(this.#context, this.#peers, replica, isForced);
+      purpose === 'recovery' ? await checkSource(this.#context, this.#peers, replica, isForced) : 'answers';
     const highest = (await findClaim(db, replica.vm_uuid))?.epoch ?? 0;
     const job = {
       id: newId(random, 'job'),
@@ -68,20 +72,22 @@ export class Recoveries {
         name,
         purpose,
         point: asked.point ?? 0,
-        epoch: purpose === 'recovery' ? Math.max(replica.epoch, highest) + 1 : replica.epoch,
+        epoch: purpose === 'test' ? replica.epoch : Math.max(replica.epoch, highest) + 1,
         is_source_silent: source === 'silent',
         host_id: host.id,
         server_id: replica.server_id,
         networks: asked.networks ?? {},
         test_network: asked.test_network ?? null,
         serial_text: asked.serial_text ?? null,
+        shut_down: asked.shut_down ?? 'guest',
+        shut_down_timeout_ms: asked.shut_down_timeout_ms ?? DEFAULT_SHUT_DOWN_TIMEOUT_MS,
         sign_of_life_timeout_ms: asked.sign_of_life_timeout_ms ?? SIGN_OF_LIFE_TIMEOUT_MS,
       },
     } as const;
     await db.transaction().execute(async (at) => {
       // Asked once more inside the transaction: the checks above waited for another site.
       const now = await jobsInState(at, OPEN);
-      if (purpose === 'recovery') checkOthers(replica, now);
+      if (purpose !== 'test') checkOthers(replica, now);
       checkName(this.#context, name, now);
       await addJob(at, job);
       await events.record(at, {

@@ -152,7 +152,7 @@ export function checkName(context: Context, name: string, jobs: readonly Job[]):
 
 /** Two recoveries of one replica for production would make two copies. Tests stand in nobody's way. */
 export function checkOthers(replica: ReplicaRecord, jobs: readonly Job[]): void {
-  const other = jobs.find((job) => job.replica_id === replica.id && job.request.purpose === 'recovery');
+  const other = jobs.find((job) => job.replica_id === replica.id && job.request.purpose !== 'test');
   if (other === undefined) return;
   throw new Failure('conflict', `recovery ${other.id} of ${replica.vm_name} is ${other.state}`, {
     hint:

@@ -8,6 +8,7 @@ import type { EpochClaim } from '#/lib/epoch-claim.ts';
 import { failureFields } from '#/lib/log.ts';
 import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
+import type { HandoverSteps } from './handover-steps.ts';
 import type { Peers } from './peers.ts';
 import { problemOf } from './problem.ts';
 import { nextMove, type Move, type StepName } from './recovery-plan.ts';
@@ -19,8 +20,17 @@ import {
   viewOf,
   viewTaskId,
 } from './recovery-tasks.ts';
+import type { StepOutcome } from './runs/ports.ts';
 import { claimOf } from './store/claim-store.ts';
-import { beginStep, endStep, jobsInState, setJobState, type Job } from './store/job-store.ts';
+import {
+  beginStep,
+  endStep,
+  jobsInState,
+  noteStep,
+  setJobPoint,
+  setJobState,
+  type Job,
+} from './store/job-store.ts';
 import { listReplicas, updateReplica } from './store/replica-store.ts';
 import { addTask, findTask, withdrawTask, type Task } from './store/task-store.ts';
 
@@ -28,20 +38,22 @@ import { addTask, findTask, withdrawTask, type Task } from './store/task-store.t
 const LOST_AFTER_MS = 5 * 60_000;
 
 /** What came of carrying out a step once: still under way, done (with words about it), or failed. */
-type Outcome = 'waiting' | 'done' | { note: string } | FailureReport;
+type Outcome = 'waiting' | { waiting: string } | 'done' | { note: string; point?: number } | FailureReport;
 
 export class RecoveryEngine {
   readonly #context: Context;
   readonly #peers: Peers;
   readonly #claims: Claims;
+  readonly #handover: HandoverSteps;
   readonly #startedMs: number;
   /** Old copies that are asked to yield, by their job; what came of it, once that is known. */
-  readonly #stopping = new Map<string, { note?: string }>();
+  readonly #stopping = new Map<string, { outcome?: { note: string } | FailureReport }>();
 
-  constructor(context: Context, peers: Peers, claims: Claims) {
+  constructor(context: Context, peers: Peers, claims: Claims, handover: HandoverSteps) {
     this.#context = context;
     this.#peers = peers;
     this.#claims = claims;
+    this.#handover = handover;
     this.#startedMs = context.clock.now();
   }
 
@@ -86,16 +98,20 @@ export class RecoveryEngine {
     const startedMs = job.steps[step.position]?.started_ms ?? clock.now();
     let outcome: Outcome;
     try {
-      outcome = await this.#do(job, step.name, startedMs);
+      outcome = await this.#do(job, { ...step, startedMs });
     } catch (error) {
       const failure = failureIn(error);
       if (failure === undefined) throw error;
       outcome = problemOf(failure);
     }
     if (outcome === 'waiting') return;
+    if (typeof outcome === 'object' && 'waiting' in outcome)
+      return this.#note(job, step.position, outcome.waiting);
+    const point = typeof outcome === 'object' && 'note' in outcome ? outcome.point : undefined;
     const note = typeof outcome === 'object' && 'note' in outcome ? outcome.note : undefined;
     const failure = typeof outcome === 'object' && 'code' in outcome ? outcome : null;
     await db.transaction().execute(async (at) => {
+      if (point !== undefined) await setJobPoint(at, job, point);
       await endStep(at, job.id, { position: step.position, failure, note, nowMs: clock.now() });
       await this.#tell(at, job, {
         kind: failure === null ? 'step_done' : 'step_failed',
@@ -110,6 +126,13 @@ export class RecoveryEngine {
     changes.notify('jobs');
   }
 
+  /** Tells what holds a step up, once. */
+  async #note(job: Job, position: number, note: string): Promise<void> {
+    if (job.steps[position]?.note === note) return;
+    await noteStep(this.#context.db, job.id, { position, note });
+    this.#context.changes.notify('jobs');
+  }
+
   async #finish(job: Job, move: Extract<Move, { kind: 'finish' }>): Promise<void> {
     const { changes, clock, db } = this.#context;
     const { state, failure } = move;
@@ -118,7 +141,7 @@ export class RecoveryEngine {
       const change = { from: job.state, state, nowMs, ...(failure === undefined ? {} : { failure }) };
       // A cleanup that was asked for meanwhile has the last word.
       if (!(await setJobState(at, job.id, change))) return;
-      if (state === 'cleaned' && job.request.purpose === 'recovery') {
+      if (state === 'cleaned' && job.steps.some(({ name }) => name === 'raise_epoch')) {
         // Nothing of the VM runs here any more, so the replica may be taken up by its protected site again.
         await updateReplica(at, job.replica_id, { state: 'kept' });
         const replica = (await listReplicas(at)).find(({ id }) => id === job.replica_id);
@@ -139,9 +162,16 @@ export class RecoveryEngine {
     changes.notify('orders');
   }
 
-  async #do(job: Job, name: StepName, startedMs: number): Promise<Outcome> {
+  async #do(job: Job, step: { name: StepName; position: number; startedMs: number }): Promise<Outcome> {
+    const { name, startedMs } = step;
     const lost = job.state === 'running' ? this.#lost(job, name, startedMs) : undefined;
     switch (name) {
+      case 'shut_down_source':
+        return fromStep(await this.#handover.shutDown(job, startedMs));
+      case 'last_cycle':
+        return fromStep(await this.#handover.lastCycle(job, startedMs));
+      case 'start_source':
+        return fromStep(await this.#handover.startSource(job, step.position, startedMs));
       case 'raise_epoch':
         return this.#raiseEpoch(job);
       case 'stop_source':
@@ -177,9 +207,9 @@ export class RecoveryEngine {
    */
   #stopSource(job: Job): Outcome {
     const known = this.#stopping.get(job.id);
-    if (known?.note !== undefined) {
+    if (known?.outcome !== undefined) {
       this.#stopping.delete(job.id);
-      return { note: known.note };
+      return known.outcome;
     }
     if (known !== undefined) return 'waiting';
     if (job.request.is_source_silent) {
@@ -187,24 +217,27 @@ export class RecoveryEngine {
         note: 'the protected site does not answer: if its copy runs, it yields when the site is back',
       };
     }
-    const asked: { note?: string } = {};
+    const asked: { outcome?: { note: string } | FailureReport } = {};
     this.#stopping.set(job.id, asked);
-    void this.#askSource(job).then((note) => {
-      asked.note = note;
+    void this.#askSource(job).then((outcome) => {
+      asked.outcome = typeof outcome === 'string' ? { note: outcome } : outcome;
       this.#context.changes.notify('jobs');
     });
     return 'waiting';
   }
 
   /** What is known of the old copy, in words. Never rejects. */
-  async #askSource(job: Job): Promise<string> {
+  async #askSource(job: Job): Promise<string | FailureReport> {
     try {
       const replica = (await listReplicas(this.#context.db)).find(({ id }) => id === job.replica_id);
       const peer = (await this.#peers.list()).find(({ site_id: id }) => id === replica?.source_site_id);
       if (replica === undefined || peer === undefined) return 'the protected site is not paired any more';
       const later = 'if its copy runs, it yields when the site is back';
       try {
-        const { state, message } = await this.#claims.askToYield(peer, replica.vm_uuid);
+        const { state, message, is_off: isOff } = await this.#claims.askToYield(peer, replica.vm_uuid);
+        if (job.request.purpose === 'migration' && state === 'yielded' && isOff === false) {
+          return startedMeanwhile(job, peer.site_name, message);
+        }
         if (state === 'yielded') return `the copy at site ${peer.site_name} yields: ${message}`;
         return state === 'absent' ? message : `WARNING, two copies may run: ${message}`;
       } catch (error) {
@@ -290,13 +323,35 @@ export class RecoveryEngine {
     job: Job,
     what: { kind: string; severity: 'info' | 'error'; text: string },
   ): Promise<void> {
-    const purpose = job.request.purpose === 'test' ? 'test recovery' : 'recovery';
+    const purpose = job.request.purpose === 'test' ? 'test recovery' : job.request.purpose;
     await this.#context.events.record(db, {
       kind: `recovery.${what.kind}`,
       severity: what.severity,
       subject: { kind: 'recovery', id: job.id },
       message: `${purpose} of VM ${job.request.vm_name}: ${what.text}`,
     });
+  }
+}
+
+/** Between its last cycle and the claim somebody started it: it may have written what is not here. */
+function startedMeanwhile({ id, request }: Job, siteName: string, message: string): FailureReport {
+  return {
+    code: 'conflict',
+    message: `VM ${request.vm_name} was started at site ${siteName} after its last cycle (${message})`,
+    hint: `What it has written since is there alone. Give it back with: antipode cleanup ${id}`,
+  };
+}
+
+function fromStep(outcome: StepOutcome): Outcome {
+  switch (outcome.state) {
+    case 'waiting':
+      return outcome.note === undefined ? 'waiting' : { waiting: outcome.note };
+    case 'failed':
+      return outcome.failure;
+    case 'done': {
+      const point = outcome.result?.['sequence'];
+      return { note: outcome.note ?? 'done', ...(typeof point === 'number' ? { point } : {}) };
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import type { Job, JobStep } from './store/job-store.ts';
 
 type Part = Pick<Job, 'state' | 'steps' | 'request'>;
 
-function jobOf(purpose: 'recovery' | 'test'): Part {
+function jobOf(purpose: Job['request']['purpose']): Part {
   return { state: 'running', steps: [], request: { purpose } as Job['request'] };
 }
 
@@ -89,5 +89,57 @@ test('asking again after any record gives the same move, so a restart repeats a 
     assert.deepEqual(move, { kind: 'carry_out', position: step.position, name: step.name });
     assert.deepEqual(nextMove(structuredClone(job)), move);
     job = { ...job, steps: [...job.steps.slice(0, -1), step] };
+  }
+});
+
+const MIGRATION = [
+  'shut_down_source',
+  'last_cycle',
+  'raise_epoch',
+  'stop_source',
+  'open_view',
+  'recover',
+  'close_view',
+] as const;
+
+test('a migration has the last state here before it raises the epoch', () => {
+  const { job, done } = run(jobOf('migration'));
+  assert.deepEqual(done, MIGRATION);
+  assert.equal(job.state, 'done');
+});
+
+test('a migration that fails before the epoch is raised starts the VM again where it was, by itself', () => {
+  for (const failing of ['shut_down_source', 'last_cycle'] as const) {
+    const { job, done } = run(jobOf('migration'), failing);
+    assert.deepEqual(done, [...MIGRATION.slice(0, MIGRATION.indexOf(failing) + 1), 'start_source']);
+    assert.equal(job.state, 'cleaned');
+  }
+  for (const failing of MIGRATION.slice(2)) {
+    const { job, done } = run(jobOf('migration'), failing);
+    assert.deepEqual([job.state, done.at(-1)], ['failed', failing]);
+    assert(!done.includes('start_source'), 'a person decides once the epoch is raised');
+  }
+});
+
+test('one that cannot be started again stays failed, and a cleanup tries that once more', () => {
+  let { job } = run(jobOf('migration'), 'last_cycle', 2);
+  job = { ...job, steps: [...job.steps, { position: 2, name: 'start_source', state: 'failed' } as JobStep] };
+  const failure = { code: 'timeout', message: 'the link is slow', hint: null };
+  job.steps[1] = { ...job.steps[1]!, failure };
+  const move = nextMove(job);
+  assert(move.kind === 'finish' && move.state === 'failed');
+  assert.match(move.failure?.message ?? '', /^the link is slow; and it was not started again/);
+  assert.deepEqual(run({ ...job, state: 'cleaning' }).done, ['start_source']);
+});
+
+test('a cleanup of a migration, wherever it was, takes down what is here before the VM is given back', () => {
+  for (let stopAfter = 0; stopAfter <= 7; stopAfter++) {
+    const stopped = run(jobOf('migration'), undefined, stopAfter).job;
+    const { job, done } = run({ ...stopped, state: 'cleaning' });
+    assert.equal(job.state, 'cleaned');
+    const begun = stopped.steps.map(({ name }) => name);
+    assert.equal(done.includes('discard'), begun.includes('recover'));
+    assert.equal(done.includes('start_source'), begun.includes('shut_down_source'));
+    if (done.length > 0) assert.equal(done.at(-1), 'start_source');
   }
 });

@@ -6,16 +6,35 @@ import type { FailureReport } from '#/control/reports.ts';
 import type { JobState } from '#/api/recoveries.ts';
 import type { Job } from './store/job-store.ts';
 
-export type StepName = 'raise_epoch' | 'stop_source' | 'open_view' | 'recover' | 'discard' | 'close_view';
+export type StepName =
+  | 'shut_down_source'
+  | 'last_cycle'
+  | 'raise_epoch'
+  | 'stop_source'
+  | 'open_view'
+  | 'recover'
+  | 'discard'
+  | 'close_view'
+  | 'start_source';
 
 /**
  * raise_epoch comes first: from then on nobody writes into the replica, so the newest point stays the newest. Then
  * the old copy is made to yield, before a new one can run.
- * A test leaves the epoch and its view alone until it is cleaned up.
+ * A test leaves the epoch and its view alone until it is cleaned up. A migration first has the VM shut down and its
+ * last state here; whatever fails before the epoch is raised starts the VM again where it was.
  */
-const FORWARD: Record<'recovery' | 'test', readonly StepName[]> = {
+const FORWARD: Record<Job['request']['purpose'], readonly StepName[]> = {
   recovery: ['raise_epoch', 'stop_source', 'open_view', 'recover', 'close_view'],
   test: ['open_view', 'recover'],
+  migration: [
+    'shut_down_source',
+    'last_cycle',
+    'raise_epoch',
+    'stop_source',
+    'open_view',
+    'recover',
+    'close_view',
+  ],
 };
 
 export type Move =
@@ -35,7 +54,11 @@ function forward({ steps, request }: Pick<Job, 'steps' | 'request'>): Move {
   const names = FORWARD[request.purpose];
   const last = steps.at(-1);
   if (last?.state === 'running') return carryOut(last);
+  if (last?.name === 'start_source') return takenBack(steps);
   if (last?.state === 'failed') {
+    if (isBegun(steps, 'shut_down_source') && !isBegun(steps, 'raise_epoch')) {
+      return { kind: 'begin', position: steps.length, name: 'start_source' };
+    }
     return { kind: 'finish', state: 'failed', ...(last.failure === null ? {} : { failure: last.failure }) };
   }
   const name = names[steps.length];
@@ -43,26 +66,46 @@ function forward({ steps, request }: Pick<Job, 'steps' | 'request'>): Move {
   return { kind: 'finish', state: request.purpose === 'test' ? 'ready' : 'done' };
 }
 
+const UNKNOWN: FailureReport = { code: 'tool_failed', message: 'a step failed', hint: null };
+
+/** A migration that failed, and whose VM was started again where it was, has left nothing to clean up. */
+function takenBack(steps: Job['steps']): Move {
+  const start = steps.at(-1)!;
+  const failure = steps.find(({ state }) => state === 'failed')?.failure ?? UNKNOWN;
+  if (start.state === 'done') {
+    const message = `${failure.message}; at the protected site ${start.note ?? 'it is as it was before'}`;
+    return { kind: 'finish', state: 'cleaned', failure: { ...failure, message } };
+  }
+  const message = `${failure.message}; and it was not started again: ${start.failure?.message ?? ''}`;
+  return { kind: 'finish', state: 'failed', failure: { ...failure, message } };
+}
+
+function isBegun(steps: Job['steps'], name: StepName): boolean {
+  return steps.some((step) => step.name === name);
+}
+
 /** Undoes in reverse order. A forward step that was cut by the cleanup stays in the record as it was. */
 function cleaning({ steps, request }: Pick<Job, 'steps' | 'request'>): Move {
-  const isBegun = (name: StepName): boolean => steps.some((step) => step.name === name);
   const isDone = (name: StepName): boolean =>
     steps.some((step) => step.name === name && step.state === 'done');
   const wanted: StepName[] = [];
-  if (isBegun('recover')) wanted.push('discard');
-  if (isBegun('open_view')) wanted.push('close_view');
+  if (isBegun(steps, 'recover')) wanted.push('discard');
+  if (isBegun(steps, 'open_view')) wanted.push('close_view');
+  if (isBegun(steps, 'shut_down_source')) wanted.push('start_source');
   const name = wanted.find((step) => !isDone(step));
   if (name === undefined) return { kind: 'finish', state: 'cleaned' };
   const last = steps.at(-1)!;
   const isUndoing =
-    last.name === 'discard' || (last.name === 'close_view' && !isForwardClose(steps, request));
+    last.name === 'discard' ||
+    last.name === 'start_source' ||
+    (last.name === 'close_view' && !isForwardClose(steps, request));
   if (isUndoing && last.state === 'running') return carryOut(last);
   return { kind: 'begin', position: steps.length, name };
 }
 
 /** The close_view of a recovery that has not come to its end, which a cleanup repeats as its own step. */
 function isForwardClose(steps: Job['steps'], request: Job['request']): boolean {
-  return request.purpose === 'recovery' && steps.length === FORWARD.recovery.length;
+  return request.purpose !== 'test' && steps.length === FORWARD[request.purpose].length;
 }
 
 function carryOut(step: Job['steps'][number]): Move {

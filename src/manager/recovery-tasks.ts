@@ -37,7 +37,7 @@ export function recoverTask(
     replica_id: job.replica_id,
     view,
     name: request.name,
-    purpose: request.purpose,
+    purpose: request.purpose === 'test' ? 'test' : 'recovery',
     epoch: claim?.epoch ?? request.epoch,
     ...(claim === undefined ? {} : { claim }),
     networks: request.networks,

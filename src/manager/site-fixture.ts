@@ -156,7 +156,7 @@ export class FakeAgent {
   }
 
   /** Waits until another site claims ledger with that epoch, and reports that the copy here has yielded. */
-  async yields(epoch: number): Promise<ClaimOrder> {
+  async yields(epoch: number, vmState: 'paused' | 'shutoff' = 'paused'): Promise<ClaimOrder> {
     for (;;) {
       const order = this.orders?.claims?.find(({ claim }) => claim.epoch === epoch);
       if (order !== undefined) {
@@ -164,11 +164,11 @@ export class FakeAgent {
         const fence = { vm_uuid: claim.vm_uuid, vm_name, epoch, site_id: claim.site_id };
         const yielded = {
           state: 'yielded',
-          vm_state: 'paused',
+          vm_state: vmState,
           yielded_ms: Date.now(),
           failure: null,
         } as const;
-        this.report.vms = this.report.vms.map((vm) => ({ ...vm, state: 'paused' }));
+        this.report.vms = this.report.vms.map((vm) => ({ ...vm, state: vmState }));
         this.report.fences = [{ ...fence, ...yielded }];
         await this.send();
         return order;

@@ -27,6 +27,8 @@ export async function waitForYield(
   }
 }
 
+const OFF = ['shutoff', 'crashed'];
+
 function look(context: Context, claim: EpochClaim): { answer: ClaimAnswer; isFinal: boolean } {
   const { config, inventory } = context;
   const answer = (state: ClaimAnswer['state'], message: string): ClaimAnswer => ({
@@ -50,8 +52,10 @@ function look(context: Context, claim: EpochClaim): { answer: ClaimAnswer; isFin
     const failure = fenceOf(open, claim)?.failure?.message ?? 'it has not said so yet';
     return { answer: answer('pending', `the copy on host ${open.name} may run: ${failure}`), isFinal: false };
   }
-  const states = hosts.map((agent) => `on host ${agent.name} it is ${fenceOf(agent, claim)?.vm_state}`);
-  return { answer: answer('yielded', states.join(', ')), isFinal: true };
+  const found = hosts.map((agent) => ({ host: agent.name, state: fenceOf(agent, claim)?.vm_state ?? '' }));
+  const message = found.map(({ host, state }) => `on host ${host} it is ${state}`).join(', ');
+  const isOff = found.every(({ state }) => OFF.includes(state));
+  return { answer: { ...answer('yielded', message), is_off: isOff }, isFinal: true };
 }
 
 function hasCopy(agent: AgentMember, vmUuid: string): boolean {

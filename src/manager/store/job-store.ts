@@ -100,6 +100,31 @@ export async function endStep(
     .execute();
 }
 
+/** What holds a step up, while it is under way. */
+export async function noteStep(
+  db: Database,
+  jobId: string,
+  step: { position: number; note: string },
+): Promise<void> {
+  await db
+    .updateTable('job_steps')
+    .set({ note: step.note })
+    .where('job_id', '=', jobId)
+    .where('position', '=', step.position)
+    .where('state', '=', 'running')
+    .execute();
+}
+
+/** The recovery point is decided by a step: all that follow it are about that one. */
+export async function setJobPoint(
+  db: Database,
+  job: Pick<Job, 'id' | 'request'>,
+  point: number,
+): Promise<void> {
+  const request = JSON.stringify({ ...job.request, point });
+  await db.updateTable('jobs').set({ request }).where('id', '=', job.id).execute();
+}
+
 export async function findJob(db: Database, id: string): Promise<Job | undefined> {
   const row = await db.selectFrom('jobs').selectAll().where('id', '=', id).executeTakeFirst();
   return row === undefined ? undefined : withSteps(db, row);
