@@ -7,6 +7,7 @@
  */
 import { join } from 'node:path';
 import type { AgentTask } from '#/control/orders.ts';
+import type { RetiredReport } from '#/control/retire-tasks.ts';
 import type { TaskReport } from '#/control/reports.ts';
 import { Backoff } from '#/lib/backoff.ts';
 import type { Clock } from '#/lib/clock.ts';
@@ -21,6 +22,7 @@ import { isTakenBackBy, runHandover } from './handover/run-handover.ts';
 import { guardIoPauses } from './io-pause-guard.ts';
 import type { LibvirtConnection } from './libvirt-connection.ts';
 import { Places } from './places.ts';
+import { RetiredCopies } from './retire/retired-copies.ts';
 import { runSeed, type SeedParts } from './seed/seed-task.ts';
 import { failureReport } from './protection.ts';
 import { RecoveryStates } from './recovery-state.ts';
@@ -67,6 +69,7 @@ export class AgentTasks {
   readonly #reports: TaskReports;
   readonly #handovers: HandoverStates;
   readonly #entries = new Map<string, Entry>();
+  readonly #retired: RetiredCopies;
   readonly #starts = new Places(STARTS_AT_ONCE);
   readonly #pulls = new Places(PULLS_AT_ONCE);
   /** Ids of the orders; without recoveries that a discard of the same orders takes back. */
@@ -81,13 +84,16 @@ export class AgentTasks {
     this.#states = new RecoveryStates(directory);
     this.#networks = new TestNetworks(this.#states);
     this.#reports = new TaskReports(directory);
+    this.#retired = new RetiredCopies(parts);
     this.#handovers = new HandoverStates(join(parts.dataDirectory, 'handovers'));
   }
 
   /** Looks after the VMs that are on a recovery point, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { libvirt, clock, log } = this.#parts;
-    for (const failure of await this.#states.load()) log.error('recovery.unreadable', failureFields(failure));
+    for (const failure of [...(await this.#states.load()), ...(await this.#retired.load())]) {
+      log.error('recovery.unreadable', failureFields(failure));
+    }
     const resumed = (name: string): void => log.warning('recovery.resumed', { vm: name });
     const current = (): Libvirt => {
       const connection = libvirt.current();
@@ -96,6 +102,10 @@ export class AgentTasks {
       return connection;
     };
     await guardIoPauses({ libvirt: current, states: this.#states, clock, resumed }, signal);
+  }
+
+  retired(): RetiredReport[] {
+    return this.#retired.reports();
   }
 
   reports(): TaskReport[] {
@@ -208,6 +218,7 @@ export class AgentTasks {
       clock,
       states: this.#states,
       networks: this.#networks,
+      retired: this.#retired,
       firmware: { tpmDirectory },
       steps,
       pulls: this.#pulls,
@@ -220,6 +231,8 @@ export class AgentTasks {
         return await runDiscard(task, context, signal);
       case 'seed':
         return await runSeed(task, context, this.#parts.seeds, signal);
+      case 'remove_retired':
+        return await this.#retired.remove(task.retired_id, context.libvirt);
     }
   }
 

@@ -269,6 +269,7 @@ class Agent {
       vms: [...this.#inventory.vms],
       replications: this.#protections.reports(),
       fences: this.#fencing.reports(),
+      retired: this.#tasks.retired(),
       tasks: this.#tasks.reports(),
       events: this.#events.pending(),
     };

@@ -15,7 +15,7 @@ import type { RecoveryState } from './recovery-state.ts';
 /** Throws Failure conflict when a VM without the mark uses the files of the recovery. */
 export async function runDiscard(
   task: DiscardTask,
-  context: Pick<RecoverContext, 'libvirt' | 'states' | 'networks' | 'steps' | 'firmware'>,
+  context: Pick<RecoverContext, 'libvirt' | 'states' | 'networks' | 'steps' | 'firmware' | 'retired'>,
   signal: AbortSignal,
 ): Promise<Record<string, unknown>> {
   const { libvirt, states, steps } = context;
@@ -23,12 +23,16 @@ export async function runDiscard(
   const state = await states.read(taskId);
   const removed = await steps.run('remove the VM', () => removeVm(libvirt, taskId, signal));
   signal.throwIfAborted();
-  if (state === undefined) return { removed_vm: removed };
+  if (state === undefined) {
+    await restoreOldCopy(taskId, context);
+    return { removed_vm: removed };
+  }
   await steps.run('remove its files', async () => {
     const other = await otherVm(libvirt, state);
     // The TPM's state lies where libvirt looks for it by the VM's UUID.
     await removeFiles({ ...state, hasTpm: state.hasTpm && other === undefined }, context.firmware);
   });
+  await restoreOldCopy(taskId, context);
   signal.throwIfAborted();
   // Last, and with the record of the recovery: until both are gone a repeated discard finds what is left.
   await steps.run('remove its networks', async (note) => {
@@ -36,6 +40,15 @@ export async function runDiscard(
     if (staying.length > 0) note(`Other VMs are still on ${staying.join(', ')}.`);
   });
   return { removed_vm: removed, removed_directory: state.directory };
+}
+
+/** The copy that made room for the recovery is defined again, as it was; it does not start by that. */
+async function restoreOldCopy(
+  taskId: string,
+  { libvirt, retired, steps }: Pick<RecoverContext, 'libvirt' | 'retired' | 'steps'>,
+): Promise<void> {
+  if (!(await retired.has(taskId))) return;
+  await steps.run('define the old copy again', () => retired.restore(taskId, libvirt));
 }
 
 async function removeVm(libvirt: Libvirt, taskId: string, signal: AbortSignal): Promise<string | null> {

@@ -13,13 +13,17 @@ import { markIn } from '#/recovery/recovery-mark.ts';
 /** Overlays start almost empty, but a guest that writes must not fill the file system at once. */
 const HEADROOM_BYTES = 256 * 1024 * 1024;
 
+export function domainOf(libvirt: Libvirt, uuid: string): Promise<Domain | undefined> {
+  return found(libvirt.lookupDomainByUuid(uuid));
+}
+
 /** The VM that an earlier try of this very task defined, if it did; also when somebody has renamed it since. */
 export async function ownDomain(
   libvirt: Libvirt,
   task: RecoverTask,
   uuid: string,
 ): Promise<Domain | undefined> {
-  const domain = await found(libvirt.lookupDomainByUuid(uuid));
+  const domain = await domainOf(libvirt, uuid);
   if (domain === undefined) return undefined;
   const mark = markIn(await domain.getXml(['inactive']));
   return mark?.taskId === task.id ? domain : undefined;

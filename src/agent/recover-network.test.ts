@@ -11,6 +11,7 @@ import { runDiscard } from './discard-task.ts';
 import { Places } from './places.ts';
 import { rawBytes, ServedPoint } from './recovery-fixture.ts';
 import { TestNetworks } from './recover-network.ts';
+import { RetiredCopies } from './retire/retired-copies.ts';
 import { runRecover, type RecoverContext } from './recover-task.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { StepLog } from './step-log.ts';
@@ -64,7 +65,20 @@ async function startAgain(): Promise<void> {
 function context(steps = new StepLog(systemClock, () => undefined)): RecoverContext {
   const firmware = { tpmDirectory: `${daemon.directory}/../lib/swtpm` };
   const isUp = (): void => undefined;
-  return { libvirt, clock: systemClock, states, networks, firmware, steps, pulls: new Places(1), isUp };
+  const { directory } = daemon;
+  const parts = { ...firmware, dataDirectory: directory, clock: systemClock, changed: isUp };
+  const retired = new RetiredCopies(parts);
+  return {
+    libvirt,
+    clock: systemClock,
+    states,
+    networks,
+    firmware,
+    steps,
+    retired,
+    pulls: new Places(1),
+    isUp,
+  };
 }
 
 async function recover(id: string, change: Partial<RecoverTask>): Promise<string[]> {

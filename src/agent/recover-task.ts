@@ -9,13 +9,15 @@ import type { Clock } from '#/lib/clock.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { adaptDefinition, type Adapted } from '#/recovery/adapt-definition.ts';
+import type { Journey } from '#/recovery/home-networks.ts';
 import type { Places } from './places.ts';
-import { checkTarget, ownDomain, startNetworks } from './recover-check.ts';
+import { checkTarget, domainOf, ownDomain, startNetworks } from './recover-check.ts';
 import { makeOverlays, readDefinition, restoreFirmware, type FirmwarePaths } from './recover-files.ts';
 import { consoleLogPath, taskDirectory, taskUuid } from './recover-names.ts';
 import { isolationOf, testNetworksOf, type TestNetworks } from './recover-network.ts';
 import { makeIndependent } from './recover-pull.ts';
 import type { RecoveryState, RecoveryStates } from './recovery-state.ts';
+import type { RetiredCopies } from './retire/retired-copies.ts';
 import { requireSign, startAndWait, type Awakening } from './sign-of-life.ts';
 import type { Note, StepLog } from './step-log.ts';
 import { targetHost } from './target-host.ts';
@@ -27,6 +29,8 @@ export type RecoverContext = {
   networks: TestNetworks;
   firmware: FirmwarePaths;
   steps: StepLog;
+  /** Old copies that made room. */
+  retired: RetiredCopies;
   /** Pulls under way at the same time on this host. */
   pulls: Places;
   /** The VM is up, and what is left takes long: another VM may start. */
@@ -102,6 +106,7 @@ async function ensureDefined(parts: {
   const existing = await ownDomain(libvirt, task, adapted.uuid);
   const isNew = existing === undefined && !state.started;
   if (isNew) {
+    await retireOldCopy(parts);
     await step('check the target', () => checkTarget(task, adapted, libvirt));
     await context.states.write(state);
   }
@@ -121,6 +126,19 @@ async function ensureDefined(parts: {
   );
   await allEnded([networks, domain]);
   return await domain;
+}
+
+/** An old copy of this very VM, which has yielded, makes room; it is put back when the recovery is taken back. */
+async function retireOldCopy({
+  task,
+  context,
+  adapted,
+  step,
+}: Parameters<typeof ensureDefined>[0]): Promise<void> {
+  if (task.retires_old_copy !== true || task.purpose === 'test') return;
+  const old = await domainOf(context.libvirt, adapted.uuid);
+  if (old === undefined) return;
+  await step('put the old copy aside', async (note) => note(await context.retired.retire(task.id, old)));
 }
 
 /** Throws the first failure when all have ended: nothing is made after a task has. */
@@ -154,11 +172,17 @@ async function prepare(task: RecoverTask, context: RecoverContext): Promise<Adap
       })),
       networks: task.networks,
       defaultNetwork: task.default_network,
+      ...journeyOf(task),
       ...(hasNvram ? { nvramPath: `${directory}/nvram` } : {}),
       consoleLogPath: consoleLogPath(directory),
     },
     host,
   );
+}
+
+function journeyOf({ journey }: RecoverTask): { journey?: Journey } {
+  if (journey === undefined) return {};
+  return { journey: { fromSiteId: journey.from_site_id, toSiteId: journey.to_site_id } };
 }
 
 function newState(task: RecoverTask, adapted: Adapted): RecoveryState {

@@ -17,6 +17,7 @@ import { runDiscard } from './discard-task.ts';
 import { Places } from './places.ts';
 import { GuestTalk, rawBytes, ServedPoint } from './recovery-fixture.ts';
 import { TestNetworks } from './recover-network.ts';
+import { RetiredCopies } from './retire/retired-copies.ts';
 import { runRecover, type RecoverContext, type RecoverResult } from './recover-task.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { StepLog } from './step-log.ts';
@@ -33,6 +34,7 @@ let states: RecoveryStates;
 let disks: Record<string, Uint8Array>;
 let source: string;
 let firmware: RecoverContext['firmware'];
+let retired: RetiredCopies;
 let point: ServedPoint;
 let number = 0;
 
@@ -41,6 +43,8 @@ before(async () => {
   libvirt = await Libvirt.connect({ socketPath: daemon.socketPath });
   states = new RecoveryStates(`${daemon.directory}/recoveries`);
   firmware = { tpmDirectory: `${daemon.directory}/../lib/swtpm` };
+  const { directory: dataDirectory } = daemon;
+  retired = new RetiredCopies({ ...firmware, dataDirectory, clock: systemClock, changed: () => undefined });
   const guest = await makeEchoGuest(daemon, 'source');
   const [vda, vdb] = await Promise.all(
     ['vda', 'vdb'].map((key) => rawBytes(daemon.run.bind(daemon), guest.imagePath(key))),
@@ -90,6 +94,7 @@ function context(steps = new StepLog(systemClock, () => undefined)): RecoverCont
     networks: new TestNetworks(states),
     firmware,
     steps,
+    retired,
     pulls: new Places(1),
     isUp: () => undefined,
   };

@@ -48,6 +48,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./migrate-command.ts')).registerMigrateCommand,
   },
   {
+    names: ['retired'],
+    load: async () => (await import('./retired-commands.ts')).registerRetiredCommands,
+  },
+  {
     names: ['fence'],
     load: async () => (await import('./fence-commands.ts')).registerFenceCommands,
   },

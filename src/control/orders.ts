@@ -7,6 +7,7 @@
  */
 import { Type, type Static } from 'typebox';
 import { HandoverTask } from './handover-tasks.ts';
+import { RemoveRetiredTask } from './retire-tasks.ts';
 import { SeedTask } from './seed-tasks.ts';
 
 const Id = Type.String({ pattern: '^[0-9a-z][0-9a-z-]{0,63}$' });
@@ -166,6 +167,10 @@ export const RecoverTask = Type.Object(
     claim: Type.Optional(EpochClaim),
     /** Protected site's network name to this site's; what is not named goes to `default_network`. */
     networks: Type.Record(Name, Name),
+    /** A recovery for production goes from that site to this: networks of interfaces are remembered by it. */
+    journey: Type.Optional(Type.Object({ from_site_id: Id, to_site_id: Id }, closed)),
+    /** An old copy of the VM on this host that has yielded makes room: its definition is kept aside. */
+    retires_old_copy: Type.Optional(Type.Boolean()),
     default_network: Type.Union([Name, Type.Null()]),
     /** Of a test whose VM is to meet those of others; without it the VM is alone on a network of its own. */
     test_network: Type.Optional(TestNetwork),
@@ -191,7 +196,13 @@ export const DiscardTask = Type.Object(
 );
 export type DiscardTask = Static<typeof DiscardTask>;
 
-export const AgentTask = Type.Union([RecoverTask, DiscardTask, SeedTask, ...HandoverTask.anyOf]);
+export const AgentTask = Type.Union([
+  RecoverTask,
+  DiscardTask,
+  SeedTask,
+  RemoveRetiredTask,
+  ...HandoverTask.anyOf,
+]);
 export type AgentTask = Static<typeof AgentTask>;
 
 export const AgentOrders = Type.Object(

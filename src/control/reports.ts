@@ -1,5 +1,6 @@
 /** What agents and replication servers report to their manager. The counterpart of orders.ts. */
 import { Type, type Static } from 'typebox';
+import { RETIRED_MAX, RetiredReport } from './retire-tasks.ts';
 import { DiskRoot } from './handover-tasks.ts';
 
 const Id = Type.String({ pattern: '^[0-9a-z][0-9a-z-]{0,63}$' });
@@ -229,6 +230,7 @@ export const AgentReport = Type.Object(
     vms: Type.Array(VmReport, { maxItems: 10_000 }),
     replications: Type.Array(ReplicationReport, { maxItems: 10_000 }),
     fences: Type.Optional(Type.Array(FenceReport, { maxItems: 20_000 })),
+    retired: Type.Optional(Type.Array(RetiredReport, { maxItems: RETIRED_MAX })),
     tasks: Type.Array(TaskReport, { maxItems: 1000 }),
     events: Type.Array(EventReport, { maxItems: 1000 }),
   },

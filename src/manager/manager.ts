@@ -41,6 +41,7 @@ import { Recoveries } from './recoveries.ts';
 import { RecoveryEngine } from './recovery-engine.ts';
 import { Replicas } from './replicas.ts';
 import { Reprotections } from './reprotections.ts';
+import { Retired } from './retired.ts';
 import { RpoWatch } from './rpo-watch.ts';
 import { Seeds } from './seeds.ts';
 import { openSiteIdentity } from './site-identity.ts';
@@ -69,6 +70,7 @@ export class Manager implements AsyncDisposable {
   readonly replicas: Replicas;
   readonly seeds: Seeds;
   readonly reprotections: Reprotections;
+  readonly retired: Retired;
   readonly recoveries: Recoveries;
   readonly mappings: Mappings;
   readonly groups: Groups;
@@ -103,6 +105,7 @@ export class Manager implements AsyncDisposable {
     this.seeds = new Seeds(context);
     this.replicas = new Replicas(context, this.claims, this.seeds);
     this.reprotections = new Reprotections(context, this);
+    this.retired = new Retired(context);
     this.recoveries = new Recoveries(context, this.peers, this.replicas);
     this.mappings = new Mappings(context, this.peers);
     this.groups = new Groups(context);

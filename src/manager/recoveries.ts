@@ -54,8 +54,9 @@ export class Recoveries {
     const report = checkReplica(this.#context, replica, asked.point);
     if (purpose !== 'test') checkOthers(replica, jobs);
     const name = asked.name ?? (purpose === 'test' ? `${replica.vm_name}-test` : replica.vm_name);
-    checkName(this.#context, name, jobs);
     const host = chooseHost(this.#context, asked, replica);
+    const back = purpose === 'test' ? undefined : { replica, hostId: host.id };
+    checkName(this.#context, name, jobs, back);
     const isForced = asked.force === true;
     if (purpose === 'migration') await checkMigration(this.#peers, { replica, report, host }, asked);
     const source =
@@ -88,7 +89,7 @@ export class Recoveries {
       // Asked once more inside the transaction: the checks above waited for another site.
       const now = await jobsInState(at, OPEN);
       if (purpose !== 'test') checkOthers(replica, now);
-      checkName(this.#context, name, now);
+      checkName(this.#context, name, now, back);
       await addJob(at, job);
       await events.record(at, {
         kind: 'recovery.started',

@@ -9,7 +9,7 @@ import type { ReplicaReport } from '#/control/reports.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
 import { failureFields } from '#/lib/log.ts';
 import type { Context } from './context.ts';
-import type { AgentMember } from './inventory.ts';
+import type { AgentMember, FoundVm } from './inventory.ts';
 import type { Peers } from './peers.ts';
 import type { Job } from './store/job-store.ts';
 import type { ReplicaRecord } from './store/replica-store.ts';
@@ -60,7 +60,20 @@ export function checkReplica(
     });
   }
   if (point !== undefined) checkPoint(replica, report, point);
+  else checkSeed(replica, report);
   return report;
+}
+
+/** An old copy of this site is no state of the VM as it runs at the other: it is not brought up unasked. */
+function checkSeed(replica: ReplicaRecord, { points }: ReplicaReport): void {
+  const { seed_sequence: seed, state, vm_name: name } = replica;
+  const newest = points.at(-1)?.sequence ?? 0;
+  if (state !== 'seeding' && (seed === null || newest > seed)) return;
+  throw new Failure('conflict', `the newest point of ${name} is the old copy of this site, as it was found`, {
+    hint:
+      `Nothing that ${name} has written since it runs at the other site is here yet. To bring up a point that is ` +
+      `here all the same, name it: --point ${newest}. List them with: antipode points ${name}`,
+  });
 }
 
 function checkPoint(
@@ -134,10 +147,20 @@ export function chooseHost(context: Context, request: RecoveryRequest, replica: 
   );
 }
 
-/** Names of VMs here, and of those that recoveries are about to make, are taken. */
-export function checkName(context: Context, name: string, jobs: readonly Job[]): void {
+/**
+ * Names of VMs here, and of those that recoveries are about to make, are taken; but an old copy of the very VM that a
+ * recovery for production brings back, which has yielded, makes room on its host.
+ */
+export function checkName(
+  context: Context,
+  name: string,
+  jobs: readonly Job[],
+  back?: { replica: ReplicaRecord; hostId: string },
+): void {
   const { config, inventory } = context;
-  const holder = inventory.vms().find(({ vm }) => vm.name === name);
+  const holder = inventory
+    .vms()
+    .find((known) => known.vm.name === name && !(back !== undefined && makesRoom(known, back)));
   if (holder !== undefined) {
     throw new Failure('already_exists', `host ${holder.agent.name} has a VM ${name} already`, {
       hint: 'Remove or rename it, or bring the VM up under another name: --name NAME',
@@ -148,6 +171,13 @@ export function checkName(context: Context, name: string, jobs: readonly Job[]):
   throw new Failure('already_exists', `recovery ${job.id} at ${config.siteName} makes a VM ${name} already`, {
     hint: `Clean it up first: antipode cleanup ${job.id}`,
   });
+}
+
+function makesRoom({ agent, vm }: FoundVm, back: { replica: ReplicaRecord; hostId: string }): boolean {
+  const { vm_uuid: uuid, source_site_id: siteId } = back.replica;
+  const fence = agent.report?.fences?.find((known) => known.vm_uuid === vm.uuid);
+  const hasYielded = fence?.state === 'yielded' && fence.site_id === siteId;
+  return vm.uuid === uuid && hasYielded && agent.id === back.hostId;
 }
 
 /** Two recoveries of one replica for production would make two copies. Tests stand in nobody's way. */

@@ -267,13 +267,21 @@ export class RecoveryEngine {
     }
     const view = viewOf((await findTask(db, viewTaskId(job.id)))?.report ?? null);
     const claim = job.request.purpose === 'test' ? undefined : await this.#claimOf(job);
-    return outcomeOf(await this.#order(job, host.id, recoverTask(job, view, host, claim)));
+    const journey = await this.#journeyOf(job);
+    return outcomeOf(await this.#order(job, host.id, recoverTask(job, view, host, { claim, journey })));
   }
 
   async #claimOf(job: Job): Promise<EpochClaim | undefined> {
     const replica = (await listReplicas(this.#context.db)).find(({ id }) => id === job.replica_id);
     const record = replica === undefined ? undefined : await this.#claims.find(replica.vm_uuid);
     return record?.site_id === this.#context.identity.siteId ? claimOf(record) : undefined;
+  }
+
+  async #journeyOf(job: Job) {
+    const { db, identity } = this.#context;
+    const replica = (await listReplicas(db)).find(({ id }) => id === job.replica_id);
+    const fromSiteId = replica?.source_site_id ?? identity.siteId;
+    return { from_site_id: fromSiteId, to_site_id: identity.siteId };
   }
 
   async #discard(job: Job): Promise<Outcome | undefined> {

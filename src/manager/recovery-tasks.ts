@@ -27,7 +27,7 @@ export function recoverTask(
   job: Job,
   view: OpenedView,
   host: AgentMember,
-  claim: EpochClaim | undefined,
+  { claim, journey }: { claim: EpochClaim | undefined; journey: NonNullable<RecoverTask['journey']> },
 ): RecoverTask {
   const { request } = job;
   const testNetwork = request.test_network ?? undefined;
@@ -41,6 +41,7 @@ export function recoverTask(
     epoch: claim?.epoch ?? request.epoch,
     ...(claim === undefined ? {} : { claim }),
     networks: request.networks,
+    ...(request.purpose === 'test' ? {} : { journey, retires_old_copy: true }),
     // A test is isolated unless it was told which networks to use.
     ...(testNetwork === undefined ? {} : { test_network: testNetwork }),
     default_network: request.purpose === 'test' ? null : defaultNetwork(host),

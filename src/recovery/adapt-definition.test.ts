@@ -183,3 +183,31 @@ test('what is no definition of a VM that can be told apart is refused', () => {
   refused(definition(disk).replace(UUID, '../../etc'));
   refused(definition(disk), { disks: [...adaptation.disks, ...adaptation.disks] });
 });
+
+test('a VM that comes home is on its own networks again, wherever it was meanwhile', () => {
+  const nic = (mac: string, parts: string, type = 'network'): string =>
+    `<interface type="${type}"><mac address="${mac}"/>${parts}<model type="virtio"/></interface>`;
+  const nics =
+    nic('52:54:00:00:00:01', '<source network="prod" portgroup="blue"/><target dev="vnet3"/>') +
+    nic('52:54:00:00:00:02', '<source bridge="br7"/><vlan><tag id="7"/></vlan><script path="/x"/>', 'bridge');
+  const out = { fromSiteId: 'site-west', toSiteId: 'site-east' };
+  const away = adaptDefinition(
+    definition(disk + nics),
+    { ...adaptation, defaultNetwork: 'lan', journey: out },
+    host,
+  );
+  assert.deepEqual(away.networks, ['dr', 'lan']);
+  const back = { ...adaptation, networks: {}, journey: { fromSiteId: 'site-east', toSiteId: 'site-west' } };
+  const home = adaptDefinition(away.xml, back, host);
+  assert.match(home.xml, /01"\/><model type="virtio"\/><source network="prod" portgroup="blue"\/>/);
+  assert.match(home.xml, /type="bridge".*02"\/><model type="virtio"\/><source bridge="br7"\/><vlan>/);
+  assert.doesNotMatch(home.xml, /vnet3|script/);
+  const again = adaptDefinition(home.xml, { ...adaptation, networks: {}, journey: out }, host);
+  assert.deepEqual(again.networks, ['dr', 'lan'], 'what it was on there is known by now');
+  const told = { ...back, networks: { dr: 'other', lan: 'other' } };
+  assert.deepEqual(
+    adaptDefinition(away.xml, told, host).networks,
+    ['other'],
+    'what a person says counts more',
+  );
+});

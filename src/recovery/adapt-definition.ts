@@ -25,6 +25,7 @@ import type { XmlElement } from '#/libvirt/xml.ts';
 import { adaptHostParts, adaptIdentity } from './adapt-host-parts.ts';
 import { adaptInterfaces, macsIn, networksIn } from './adapt-interfaces.ts';
 import { EPOCH_NAMESPACE, epochMark } from './epoch-mark.ts';
+import { HOME_NAMESPACE, HomeNetworks, type Journey } from './home-networks.ts';
 import { RECOVERY_NAMESPACE, recoveryMark, type RecoveryMark } from './recovery-mark.ts';
 
 export type AdaptedDisk = {
@@ -63,6 +64,8 @@ export type Adaptation = {
   /** Protected site's network to this site's; `defaultNetwork` takes what is not named. */
   networks: Readonly<Record<string, string>>;
   defaultNetwork: string | null;
+  /** Of a recovery for production: what its interfaces were on is remembered by site, and used when it comes back. */
+  journey?: Journey;
   /** Of a test, which must not meet production: interfaces go there only, with a new MAC address each. */
   isolated?: Isolation;
   /** Where the carried firmware variables lie on this host, when the VM has any. */
@@ -101,13 +104,14 @@ export function adaptDefinition(definition: string, adaptation: Adaptation, host
   if (devices === undefined) throw refuseDefinition(adaptation.name, 'it has no devices');
   const policies = adaptDisks(devices, adaptation, notes);
   const macs = macsIn(devices);
-  adaptInterfaces(devices, adaptation, notes);
+  const home = HomeNetworks.of(domain);
+  adaptInterfaces(devices, { ...adaptation, home }, notes);
   adaptHostParts(domain, devices, host, notes);
   const serial = childOf(devices, 'serial') ?? childOf(devices, 'console');
   if (serial !== undefined && adaptation.consoleLogPath !== undefined) {
     appendElement(serial, 'log', { file: adaptation.consoleLogPath, append: 'off' });
   }
-  writeMarks(domain, adaptation);
+  writeMarks(domain, adaptation, home);
   return { xml: serializeXml(domain), uuid, networks: networksIn(devices), macs, policies, notes };
 }
 
@@ -231,14 +235,17 @@ function pointAtOverlay(element: XmlElement, disk: AdaptedDisk): void {
   appendElement(backing, 'backingStore');
 }
 
-/** The marks of the protected site's copy say nothing of this one. */
-function writeMarks(domain: XmlElement, { mark, claim }: Adaptation): void {
+const OWN_NAMESPACES: readonly string[] = [RECOVERY_NAMESPACE, EPOCH_NAMESPACE, HOME_NAMESPACE];
+
+/** The marks of the protected site's copy say nothing of this one; what networks it was on is handed on. */
+function writeMarks(domain: XmlElement, { mark, claim }: Adaptation, home: HomeNetworks): void {
   const metadata = ensureElement(domain, 'metadata');
   for (const old of childrenOf(metadata)) {
-    if ([RECOVERY_NAMESPACE, EPOCH_NAMESPACE].includes(old.namespaceURI ?? '')) removeElement(old);
+    if (OWN_NAMESPACES.includes(old.namespaceURI ?? '')) removeElement(old);
   }
   appendCopy(metadata, recoveryMark(mark));
   if (claim !== undefined) appendCopy(metadata, epochMark({ claim, yielded: undefined }));
+  if (home.element !== undefined) appendCopy(metadata, home.element);
 }
 
 function removeChildren(element: XmlElement, name: string): void {

@@ -10,6 +10,7 @@ import {
 } from '#/libvirt/xml.ts';
 import type { XmlElement } from '#/libvirt/xml.ts';
 import type { Adaptation } from './adapt-definition.ts';
+import type { HomeNetworks } from './home-networks.ts';
 
 /** What ties an interface to the protected site's host. */
 const HOST_PARTS = [
@@ -33,9 +34,14 @@ const HOST_PARTS = [
  * Production keeps its MAC addresses: leases and licences hang on them. Throws Failure vm_unsupported for an interface
  * whose network is mapped to nothing, before anything was made.
  */
-export function adaptInterfaces(devices: XmlElement, adaptation: Adaptation, notes: string[]): void {
+export function adaptInterfaces(
+  devices: XmlElement,
+  adaptation: Adaptation & { home: HomeNetworks },
+  notes: string[],
+): void {
   for (const element of childrenOf(devices, 'interface')) {
     const network = networkOf(element);
+    if (goesHome(element, network, adaptation)) continue;
     const { isolated } = adaptation;
     if (isolated !== undefined) {
       const mac = childOf(element, 'mac');
@@ -65,6 +71,22 @@ export function adaptInterfaces(devices: XmlElement, adaptation: Adaptation, not
       notes.push(`Network ${network} is not mapped; ${target} is used.`);
     connect(element, isolated === undefined ? target : isolated.counterpart(target));
   }
+}
+
+/**
+ * Remembers where the interface was, and puts it where it was when the VM last ran at the site that it goes to, unless
+ * a person has mapped its network. A test goes nowhere.
+ */
+function goesHome(
+  element: XmlElement,
+  network: string,
+  { home, isolated, journey, networks }: Adaptation & { home: HomeNetworks },
+): boolean {
+  if (journey === undefined || isolated !== undefined) return false;
+  home.remember(journey.fromSiteId, element);
+  if (Object.hasOwn(networks, network) || !home.knows(journey.toSiteId, element)) return false;
+  dropHostParts(element);
+  return home.restore(journey.toSiteId, element);
 }
 
 /** The networks of this host that the adapted interfaces are on, each once. */
