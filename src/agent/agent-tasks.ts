@@ -6,6 +6,7 @@
  * Invariant: a task is `done` only after what it asks for is so (I7). A discard first ends the recovery it is about.
  */
 import { join } from 'node:path';
+import { isGuestTask } from '#/control/guest-tasks.ts';
 import type { AgentTask } from '#/control/orders.ts';
 import type { RetiredReport } from '#/control/retire-tasks.ts';
 import type { TaskReport } from '#/control/reports.ts';
@@ -16,6 +17,9 @@ import { failureFields, type Log } from '#/lib/log.ts';
 import { systemRandom } from '#/lib/system-random.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { runDiscard } from './discard-task.ts';
+import { GuestRecords } from './guest/guest-records.ts';
+import { removeProbeNamespaces } from './guest/probe-namespace.ts';
+import { runGuestTask } from './guest/run-guest-task.ts';
 import type { Replication } from './handover/handover-context.ts';
 import { HandoverStates } from './handover/handover-state.ts';
 import { isTakenBackBy, runHandover } from './handover/run-handover.ts';
@@ -36,6 +40,8 @@ import { TaskReports } from './task-reports.ts';
 const STARTS_AT_ONCE = 8;
 /** VMs whose disks are pulled at the same time; the others run on the recovery point until it is their turn. */
 const PULLS_AT_ONCE = 4;
+/** Guests that are probed or worked on at the same time: most of that is waiting. */
+const GUESTS_AT_ONCE = 64;
 const RETRY = { firstMs: 200, maxMs: 10_000 };
 
 export type AgentTaskParts = {
@@ -72,6 +78,8 @@ export class AgentTasks {
   readonly #retired: RetiredCopies;
   readonly #starts = new Places(STARTS_AT_ONCE);
   readonly #pulls = new Places(PULLS_AT_ONCE);
+  readonly #guests = new Places(GUESTS_AT_ONCE);
+  readonly #guestRecords: GuestRecords;
   /** Ids of the orders; without recoveries that a discard of the same orders takes back. */
   #wanted: ReadonlySet<string> = new Set();
   #isStopping = false;
@@ -83,6 +91,7 @@ export class AgentTasks {
     const directory = join(parts.dataDirectory, 'recoveries');
     this.#states = new RecoveryStates(directory);
     this.#networks = new TestNetworks(this.#states);
+    this.#guestRecords = new GuestRecords(directory);
     this.#reports = new TaskReports(directory);
     this.#retired = new RetiredCopies(parts);
     this.#handovers = new HandoverStates(join(parts.dataDirectory, 'handovers'));
@@ -94,6 +103,10 @@ export class AgentTasks {
     for (const failure of [...(await this.#states.load()), ...(await this.#retired.load())]) {
       log.error('recovery.unreadable', failureFields(failure));
     }
+    await removeProbeNamespaces().catch((error: unknown) => {
+      if (failureIn(error) === undefined) throw error;
+      log.warning('probe.leftovers', failureFields(error));
+    });
     const resumed = (name: string): void => log.warning('recovery.resumed', { vm: name });
     const current = (): Libvirt => {
       const connection = libvirt.current();
@@ -208,6 +221,12 @@ export class AgentTasks {
       const libvirt = await this.#parts.libvirt.ready(signal);
       return runHandover(task, { libvirt, clock, states: this.#handovers, replication, steps }, signal);
     }
+    if (isGuestTask(task)) {
+      using _place = await this.#guests.take(signal);
+      const libvirt = await this.#parts.libvirt.ready(signal);
+      const context = { libvirt, clock, states: this.#states, records: this.#guestRecords, steps };
+      return runGuestTask(task, context, signal);
+    }
     if (task.kind === 'discard') {
       const { recover_task_id: id } = task;
       await this.#endTasks((other) => other.id === id, `recovery ${id} is discarded`);
@@ -255,6 +274,7 @@ export class AgentTasks {
   async #forgetReports(): Promise<void> {
     try {
       await this.#reports.keepOnly((id) => this.#wanted.has(id));
+      await this.#guestRecords.keepOnly((id) => this.#wanted.has(id));
     } catch (error) {
       if (failureIn(error) === undefined) throw error;
       this.#parts.log.warning('task.reports_kept', failureFields(error));

@@ -31,11 +31,15 @@ export function isolationOf(task: RecoverTask): Isolation | undefined {
 export function testNetworksOf(
   task: RecoverTask,
   networks: readonly string[],
-): Pick<RecoveryState, 'networks' | 'router'> {
-  if (task.purpose !== 'test') return { networks: [], router: null };
-  const ports = routerPorts(task).map(({ network }) => network);
+): Pick<RecoveryState, 'networks' | 'router' | 'gateways'> {
+  if (task.purpose !== 'test') return { networks: [], router: null, gateways: [] };
+  const ports = routerPorts(task);
   const router = ports.length === 0 ? null : `antipode-router-${sharedTag(task.test_network?.tag ?? '', '')}`;
-  return { networks: [...new Set([...networks, ...ports])], router };
+  return {
+    networks: [...new Set([...networks, ...ports.map(({ network }) => network)])],
+    router,
+    gateways: ports.map(({ address }) => address),
+  };
 }
 
 function sharedNetwork({ tag }: TestNetwork, network: string): string {
@@ -87,6 +91,8 @@ export class TestNetworks {
    */
   release(libvirt: Libvirt, state: RecoveryState, forget: () => Promise<void>): Promise<string[]> {
     return this.#turns.run(async () => {
+      // A discard may come before the agent has looked at what is on its disk.
+      await this.#states.load();
       const others = this.#states.all().filter(({ taskId }) => taskId !== state.taskId);
       const definitions = state.networks.length === 0 ? [] : await definitionsOf(libvirt);
       const isNeeded = (name: string): boolean =>

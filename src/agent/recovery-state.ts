@@ -25,6 +25,8 @@ const RecoveryState = Type.Object(
     /** The isolated networks of a test, and the router between them. */
     networks: Type.Array(Type.String()),
     router: nullable(Type.String()),
+    /** The router's addresses, which nobody else may take. */
+    gateways: Type.Array(Type.String()),
     /** MAC addresses of the protected VM's interfaces, in their order; a test has new ones. */
     macs: Type.Array(Type.String()),
     /** The VM has a software TPM whose state the recovery has put in libvirt's place for it. */

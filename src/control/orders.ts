@@ -6,6 +6,7 @@
  * long as the manager is away. Tasks are carried out at least once and are idempotent by their id.
  */
 import { Type, type Static } from 'typebox';
+import { GuestTask } from './guest-tasks.ts';
 import { HandoverTask } from './handover-tasks.ts';
 import { RemoveRetiredTask } from './retire-tasks.ts';
 import { SeedTask } from './seed-tasks.ts';
@@ -202,6 +203,7 @@ export const AgentTask = Type.Union([
   SeedTask,
   RemoveRetiredTask,
   ...HandoverTask.anyOf,
+  ...GuestTask.anyOf,
 ]);
 export type AgentTask = Static<typeof AgentTask>;
 

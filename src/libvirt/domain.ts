@@ -26,7 +26,7 @@ import {
 } from './flags.ts';
 import type { FlagNames } from './flags.ts';
 import { GuestAgent } from './guest-agent.ts';
-import { DISK_ERRORS_MAX, SCREENSHOT_BYTES_MAX } from './limits.ts';
+import { DISK_ERRORS_MAX, INTERFACE_ADDRESSES_MAX, INTERFACES_MAX, SCREENSHOT_BYTES_MAX } from './limits.ts';
 import { Procedure, QEMU_PROGRAM, QemuProcedure } from './procedures.ts';
 import { nothing, string, Subject } from './remote.ts';
 import type { Ask, Remote } from './remote.ts';
@@ -44,6 +44,16 @@ export type Screenshot = { mime: string; bytes: Uint8Array };
 export type MetadataKey = { uri: string; key: string };
 
 const DISK_ERRORS = ['none', 'unspecified', 'no-space'] as const;
+
+const ADDRESS_SOURCES = ['lease', 'agent', 'arp'] as const;
+export type AddressSource = (typeof ADDRESS_SOURCES)[number];
+
+/** An interface as the guest, or who gave it its address, names it. */
+export type GuestInterfaceAddresses = {
+  name: string;
+  mac: string | undefined;
+  addresses: { family: 'ipv4' | 'ipv6'; address: string; prefix: number }[];
+};
 
 /** Why the guest is stopped by a disk. */
 export type DiskError = { target: string; error: (typeof DISK_ERRORS)[number] | 'unknown' };
@@ -106,6 +116,20 @@ export class Domain {
       },
     };
     return this.#subject.ask('read the disk errors of', ask, options);
+  }
+
+  /**
+   * The guest's addresses as told by the DHCP leases of libvirt's networks, by the agent in the guest, or by the
+   * host's ARP table. Only the agent knows all, and may take long: give a time limit.
+   */
+  getInterfaceAddresses(source: AddressSource, options?: CallOptions): Promise<GuestInterfaceAddresses[]> {
+    const ask: Ask<GuestInterfaceAddresses[]> = {
+      procedure: Procedure.domainInterfaceAddresses,
+      encode: (w) => w.uint(ADDRESS_SOURCES.indexOf(source)),
+      flags: 0,
+      decode: (r) => r.array(INTERFACES_MAX, decodeInterface),
+    };
+    return this.#subject.ask('read the addresses of', ask, options);
   }
 
   isPersistent(options?: CallOptions): Promise<boolean> {
@@ -285,6 +309,18 @@ export class Domain {
       options,
     );
   }
+}
+
+function decodeInterface(reader: XdrReader): GuestInterfaceAddresses {
+  return {
+    name: reader.lossyString(),
+    mac: reader.optional((r) => r.lossyString())?.toLowerCase(),
+    addresses: reader.array(INTERFACE_ADDRESSES_MAX, (r) => ({
+      family: r.int() === 0 ? 'ipv4' : 'ipv6',
+      address: r.lossyString(),
+      prefix: r.uint(),
+    })),
+  };
 }
 
 function truth(reader: XdrReader): boolean {

@@ -56,6 +56,10 @@ export const EVENTS_QUEUED_MAX = 4096;
 /** Events kept while the reply that tells their callback's number is still on the way. */
 export const EVENTS_EARLY_MAX = 256;
 
+/** Interfaces of a guest, and addresses of one of them, that libvirt's protocol carries. */
+export const INTERFACES_MAX = 2048;
+export const INTERFACE_ADDRESSES_MAX = 2048;
+
 /** XML: what any definition that libvirt writes stays far below, and a bomb does not. */
 export const XML_BYTES_MAX = 1_048_576;
 export const XML_DEPTH_MAX = 64;

@@ -88,6 +88,7 @@ export const Procedure = {
   connectGetAllDomainStats: 344,
   eventAgentLifecycle: 348,
   domainDefineXml: 350,
+  domainInterfaceAddresses: 353,
   eventDeviceAdded: 354,
   eventJobCompleted: 363,
   eventBlockThreshold: 385,

@@ -45,6 +45,7 @@ import { Retired } from './retired.ts';
 import { RpoWatch } from './rpo-watch.ts';
 import { Seeds } from './seeds.ts';
 import { openSiteIdentity } from './site-identity.ts';
+import { GuestTasks } from './guest-tasks.ts';
 import { PeerSourceCopies } from './source-copies.ts';
 import { Status } from './status.ts';
 import { openDatabase } from './store/database.ts';
@@ -66,6 +67,7 @@ export class Manager implements AsyncDisposable {
   readonly fences: Fences;
   readonly handovers: Handovers;
   readonly sourceCopies: PeerSourceCopies;
+  readonly guests: GuestTasks;
   readonly protections: Protections;
   readonly replicas: Replicas;
   readonly seeds: Seeds;
@@ -101,6 +103,7 @@ export class Manager implements AsyncDisposable {
     this.fences = new Fences(context, this.peers, this.claims);
     this.handovers = new Handovers(context, this.claims, this.fences);
     this.sourceCopies = new PeerSourceCopies(context, this.peers);
+    this.guests = new GuestTasks(context);
     this.protections = new Protections(context, this.peers, this.claims);
     this.seeds = new Seeds(context);
     this.replicas = new Replicas(context, this.claims, this.seeds);

@@ -41,13 +41,13 @@ export type Guests = {
     vm: VmPlace,
     program: { path: string; arguments: readonly string[]; timeoutMs: number },
   ): Promise<StepOutcome>;
-  /** Gives the guest its addresses, and undoes that with `restore`. */
+  /** Gives the guest its addresses, says with `preview` what that would change, and undoes it with `restore`. */
   customize(
     id: string,
     vm: VmPlace,
     wanted:
       | {
-          kind: 'apply';
+          kind: 'apply' | 'preview';
           hostName: string | null;
           addresses: readonly InterfaceAddresses[];
           timeoutMs: number;
