@@ -1,7 +1,15 @@
 /** A recovery plan with all that it stands on, as one file; and what is found when one is checked. */
 import { Type, type Static } from 'typebox';
 import { closed, Id, Name, nullable, Text } from './common.ts';
-import { GroupDocument, Mapping, MappingKind, PlanDocument, PlanName, PlanView } from './plans.ts';
+import {
+  GroupDocument,
+  InterfaceAddresses,
+  Mapping,
+  MappingKind,
+  PlanDocument,
+  PlanName,
+  PlanView,
+} from './plans.ts';
 
 /**
  * `error`: it cannot be kept. `blocks_runs`: it can be kept, for what is missing may be added to the site, and no run
@@ -122,3 +130,42 @@ export const PlanDetails = Type.Object(
   closed,
 );
 export type PlanDetails = Static<typeof PlanDetails>;
+
+/** What addresses each VM of a plan has now, and what it is given here. */
+export const PlanAddresses = Type.Object(
+  {
+    vms: Type.Array(
+      Type.Object(
+        {
+          vm_uuid: Type.String(),
+          vm_name: Name,
+          source_site_name: Name,
+          /** Null leaves the guest its own. */
+          host_name: nullable(Type.String()),
+          customize_by: Type.String(),
+          interfaces: Type.Array(
+            Type.Object(
+              {
+                nic: InterfaceAddresses.properties.nic,
+                mac: nullable(Type.String()),
+                /** At the protected site, and here. */
+                network: nullable(Name),
+                network_here: nullable(Name),
+                before: Type.Array(Type.String()),
+                /** Null when nothing is changed; what it does not name stays as it is. */
+                after: nullable(InterfaceAddresses),
+                /** The rules of the plan that were used, from 1. */
+                rules: Type.Array(Type.Integer()),
+              },
+              closed,
+            ),
+          ),
+        },
+        closed,
+      ),
+    ),
+    problems: Type.Array(PlanProblem),
+  },
+  closed,
+);
+export type PlanAddresses = Static<typeof PlanAddresses>;

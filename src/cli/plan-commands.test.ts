@@ -147,6 +147,18 @@ test('what is wrong with a file is told with its line, and nothing of it is appl
   assert.match(missing.err, /read \/nowhere\/all\.yaml/);
 });
 
+test('the addresses of a plan are shown before they are given', async () => {
+  const shown = await antipode(['plan', 'addresses', 'all']);
+  assert.match(shown.out, /no interface of its VMs is known/);
+  const file = await good(['plan', 'export', 'all']);
+  const own =
+    '    ledger: { priority: 1, host_name: b.example, addresses: [{ nic: 0, ipv4: [10.2.0.5/24], dns: [] }] }';
+  const changed = file.replace(/ {4}ledger:\n {6}priority: 1/, own);
+  await good(['plan', 'import', '-', '--apply'], changed);
+  const then = await good(['plan', 'addresses', 'all']);
+  assert.match(then, /ledger +b\.example +0 +not known +10\.2\.0\.5\/24, DNS none/);
+});
+
 test('a plan is deleted, and its groups after it', async () => {
   assert.equal((await antipode(['group', 'delete', 'shop'])).code, 4);
   await good(['plan', 'delete', 'all']);

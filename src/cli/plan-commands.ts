@@ -6,6 +6,7 @@ import type { PlanView } from '#/api/plans.ts';
 import { Failure } from '#/lib/failure.ts';
 import { examples, managerOf, print, printJson, say, withManager, type CommonOptions } from './command.ts';
 import { time } from './duration.ts';
+import { registerPlanAddressCommands } from './plan-address-commands.ts';
 import { registerPlanFileCommands } from './plan-file-commands.ts';
 import { counted, problemText } from './plan-problems.ts';
 import { table } from './table.ts';
@@ -19,6 +20,7 @@ export function registerPlanCommands(program: Command): void {
   registerLooks(plan);
   registerCreate(plan);
   registerPlanFileCommands(plan);
+  registerPlanAddressCommands(plan);
   const remove = withManager(
     plan
       .command('delete')

@@ -8,6 +8,7 @@ import {
   MappingQuery,
   MappingRequest,
   MappingView,
+  PlanAddresses,
   PlanChange,
   PlanDetails,
   PlanFile,
@@ -203,6 +204,16 @@ const PLANS: readonly Route[] = [
     params: ById,
     reply: PlanDetails,
     handle: ({ params }, { plans }) => plans.details(params.id),
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/plans/:id/addresses',
+    roles,
+    tag: 'plans',
+    summary: 'The addresses that the VMs of a plan have now, and those that they are given here',
+    params: ById,
+    reply: PlanAddresses,
+    handle: ({ params }, { plans }) => plans.addresses(params.id),
   }),
 ];
 

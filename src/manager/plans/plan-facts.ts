@@ -18,3 +18,7 @@ export type PlanFacts = {
 export function siteIdOf({ sites }: Pick<PlanFacts, 'sites'>, nameOrId: string): string | undefined {
   return sites.find((site) => site.site_id === nameOrId || site.site_name === nameOrId)?.site_id;
 }
+
+export function siteNameOf({ sites }: Pick<PlanFacts, 'sites'>, id: string): string {
+  return sites.find((site) => site.site_id === id)?.site_name ?? id;
+}

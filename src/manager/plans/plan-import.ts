@@ -20,7 +20,7 @@ import type { Mappings } from './mappings.ts';
 import type { Plans } from './plans.ts';
 import { readFacts } from './read-facts.ts';
 import { surveyPlan } from './resolved-plan.ts';
-import { siteIdOf } from './plan-facts.ts';
+import { siteIdOf, siteNameOf } from './plan-facts.ts';
 
 type Change = ImportReply['changes'][number];
 type CheckedMapping = { index: number; row: MappingRecord; peer: PeerRow };
@@ -77,8 +77,7 @@ export class PlanImport {
     const mappings = facts.mappings
       .filter(({ peer_site_id: id }) => siteIds.has(id))
       .map(({ peer_site_id: id, kind, there, here }): Mapping => {
-        const site = facts.sites.find((known) => known.site_id === id)?.site_name ?? id;
-        return { site, kind, there, here };
+        return { site: siteNameOf(facts, id), kind, there, here };
       });
     return { mappings, groups: groups.map(({ document }) => document), plan: plan.document };
   }

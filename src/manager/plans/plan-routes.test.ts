@@ -6,6 +6,7 @@ import type {
   ImportReply,
   MappingView,
   PlanFile,
+  PlanAddresses,
   PlanDetails,
   SavedMapping,
   SavedPlan,
@@ -314,6 +315,25 @@ test('a file with an error anywhere changes nothing, and every error is told wit
   await assert.rejects(api('POST', '/plan-files', { file, apply: true }), { message: /\(and \d+ more\)$/ });
   assert.deepEqual(await api<PlanFile>('GET', '/plans/all/file'), was);
   assert.equal((await api<Page<PlanView>>('GET', '/plans')).total, 1);
+});
+
+test('the addresses of a plan are shown before they are given', async () => {
+  const interfaces = [{ mac: '52:54:00:00:00:01', network: 'lan', addresses: ['10.1.0.5/24'] }];
+  sites.westAgent.report.vms = [ledgerVm({ networks: ['lan'], interfaces })];
+  await sites.westAgent.send();
+  await tellFacts();
+  const { document, revision } = await api<PlanView>('GET', '/plans/all');
+  const rules = [{ from: '10.1.0.0/24', to: '10.2.0.0/24' }];
+  await api('POST', '/plans/all', { revision, document: { ...document, ip_rules: rules } });
+  const { problems, vms } = await api<PlanAddresses>('GET', '/plans/all/addresses');
+  const ledger = vms.find(({ vm_name }) => vm_name === 'ledger');
+  assert.deepEqual(ledger?.interfaces[0]?.after, { nic: 0, ipv4: ['10.2.0.5/24'] });
+  assert.deepEqual([ledger?.source_site_name, ledger?.interfaces[0]?.network_here], ['west', 'default']);
+  assert.deepEqual(
+    problems.map(({ at }) => at),
+    ['/plan/ip_rules/0', '/plan/vms/web'],
+  );
+  await api('POST', '/plans/all', { revision: revision + 1, document });
 });
 
 test('what a document may hold is bounded', async () => {

@@ -1,5 +1,5 @@
 /** Recovery plans of this site. What cannot be run for want of something at the site is kept, and told. */
-import type { PlanDetails, SavedPlan } from '#/api/plan-files.ts';
+import type { PlanAddresses, PlanDetails, PlanProblem, SavedPlan } from '#/api/plan-files.ts';
 import type { PlanDocument, PlanView } from '#/api/plans.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Context } from '#/manager/context.ts';
@@ -75,6 +75,14 @@ export class Plans {
       storage_path: vm.storage_path,
     }));
     return { plan: planView(plan), vms, problems };
+  }
+
+  /** The preview of what a run does to the addresses of its VMs. */
+  async addresses(nameOrId: string): Promise<PlanAddresses> {
+    const { previews, problems } = surveyPlan(await this.find(nameOrId), await this.facts());
+    const isOfAddresses = ({ at }: PlanProblem): boolean =>
+      at.startsWith('/plan/ip_rules') || /^\/plan\/vms\/[^/]*(\/addresses|\/host_name|$)/.test(at);
+    return { vms: previews, problems: problems.filter(isOfAddresses) };
   }
 
   async create(document: PlanDocument): Promise<SavedPlan> {

@@ -265,7 +265,110 @@ const BAD: Record<string, Bad> = {
   },
 };
 
-for (const [what, { plan, facts, severity = 'error', message, at }] of Object.entries(BAD)) {
+const fixed = (...ipv4: string[]) => ({ addresses: [{ nic: 0, ipv4 }] });
+const told = (...addresses: string[]) =>
+  vmFacts({ interfaces: [{ mac: '52:54:00:00:00:01', network: 'lan', addresses }] });
+
+const BAD_ADDRESSES: Record<string, Bad> = {
+  'a rule whose target subnet is too small': {
+    plan: { ip_rules: [{ from: '10.1.0.0/24', to: '10.2.0.0/25', gateway: null }] },
+    message: /too small/,
+    at: '/plan/ip_rules/0/to',
+  },
+  'rules that overlap': {
+    plan: {
+      ip_rules: [
+        { from: '10.1.0.0/24', to: '10.2.0.0/24', gateway: null },
+        { from: '10.1.0.0/24', to: '10.3.0.0/24', gateway: null },
+      ],
+    },
+    message: /overlap/,
+    at: '/plan/ip_rules/1',
+  },
+  'an address that two VMs are given': {
+    plan: { vms: { web: fixed('10.2.0.5/24'), db: fixed('10.2.0.5/16') } },
+    message: /VMs (web and db|db and web) would both have the address 10.2.0.5/,
+    at: '/plan/vms/db',
+  },
+  'an address that another VM keeps': {
+    plan: { vms: { web: fixed('10.1.0.7/24') } },
+    facts: {
+      vms: new Map([
+        ['replica-db', told('10.1.0.7/24')],
+        ['replica-web', told('10.1.0.8/24')],
+      ]),
+    },
+    message: /would both have the address 10.1.0.7/,
+    at: '/plan/vms/db',
+  },
+  'a gateway outside of the subnet': {
+    plan: { vms: { web: { addresses: [{ nic: 0, ipv4: ['10.2.0.5/24'], gateway4: '10.3.0.1' }] } } },
+    message: /VM web, interface 0: gateway 10.3.0.1 is outside/,
+    at: '/plan/vms/web/addresses/0/gateway4',
+  },
+  'an interface that stands twice': {
+    plan: { vms: { web: { addresses: [{ nic: 0, ipv4: 'dhcp' }, { nic: 0 }] } } },
+    message: /VM web has settings for interface 0 twice/,
+    at: '/plan/vms/web/addresses/1/nic',
+  },
+  'a host name that two VMs are given': {
+    plan: { vms: { web: { host_name: 'one.example' }, app: { host_name: 'ONE.example' } } },
+    message: /would both have the host name one.example/,
+    at: '/plan/vms/app/host_name',
+  },
+  'a router of a test with one network': {
+    plan: { test: { router: { lan: '10.2.0.1/24' } } },
+    message: /one network for all has nothing to route/,
+    at: '/plan/test/router',
+  },
+  'gateways of a test in one subnet': {
+    plan: { test: { networks: 'each', router: { lan: '10.2.0.1/24', default: '10.2.0.2/24' } } },
+    message: /networks lan and default of the test are in one subnet/,
+    at: '/plan/test/router/default',
+  },
+};
+
+test('rules and settings give each VM its addresses, told before they are given', () => {
+  const facts = planFacts({
+    vms: new Map([
+      ['replica-web', told('10.1.0.5/24', 'fe80::1/64')],
+      ['replica-app', told('10.1.0.6/24')],
+      ['replica-db', vmFacts()],
+    ]),
+  });
+  const plan = planOf({
+    ip_rules: [{ from: '10.1.0.0/24', to: '10.2.0.0/24', gateway: '10.2.0.1', dns: ['10.2.0.2'] }],
+    vms: {
+      app: { host_name: 'app.b.example', addresses: [{ nic: '52:54:00:00:00:01', ipv4: ['10.2.0.60/24'] }] },
+    },
+  });
+  const { resolved, previews, problems } = surveyPlan(plan, facts);
+  const byName = new Map(resolved.vms.map(({ vm_name, addresses }) => [vm_name, addresses]));
+  const web = { nic: 0, ipv4: ['10.2.0.5/24'], gateway4: '10.2.0.1', dns: ['10.2.0.2'] };
+  assert.deepEqual(byName.get('web'), [web]);
+  assert.deepEqual(byName.get('app'), [{ nic: 0, ipv4: ['10.2.0.60/24'] }]);
+  assert.deepEqual(byName.get('db'), []);
+  assert.deepEqual(previews.find(({ vm_name }) => vm_name === 'web')?.interfaces, [
+    {
+      nic: 0,
+      mac: '52:54:00:00:00:01',
+      network: 'lan',
+      network_here: 'lan',
+      before: ['10.1.0.5/24', 'fe80::1/64'],
+      after: web,
+      rules: [1],
+    },
+  ]);
+  assert.deepEqual(
+    problems.map(({ severity, message }) => [severity, message]),
+    [['warning', 'the addresses of VM db are not known, so no rule changes them']],
+  );
+});
+
+for (const [what, { plan, facts, severity = 'error', message, at }] of Object.entries({
+  ...BAD,
+  ...BAD_ADDRESSES,
+})) {
   test(`${what} is found, with its place and a way out`, () => {
     const { problems } = surveyPlan(planOf(plan), planFacts(facts));
     const found = problems.filter((problem) => problem.severity === severity);

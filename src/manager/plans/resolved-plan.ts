@@ -2,7 +2,7 @@
  * A plan with everything in it looked up: what a run is compiled from, and recorded with, so that changes of
  * documents, mappings or names during the run mean nothing to it. Pure.
  */
-import type { PlanProblem } from '#/api/plan-files.ts';
+import type { PlanAddresses, PlanProblem } from '#/api/plan-files.ts';
 import {
   DEFAULT_SHUT_DOWN_TIMEOUT_MS,
   type HealthProbe,
@@ -12,11 +12,13 @@ import {
 } from '#/api/plans.ts';
 import type { PlanRecord } from '#/manager/store/plan-store.ts';
 import { Findings, refuse } from './findings.ts';
+import { AddressPlan } from './plan-addresses.ts';
 import type { PlanFacts } from './plan-facts.ts';
 import { membersOf, type Member } from './plan-members.ts';
 import { placesOf, type Place } from './plan-order.ts';
-import { whereaboutsOf } from './plan-places.ts';
+import { whereaboutsOf, type Whereabouts } from './plan-places.ts';
 import { StepCheck } from './plan-steps.ts';
+import { checkTestNetworks } from './plan-test-networks.ts';
 
 export type ResolvedVm = {
   replica_id: string;
@@ -73,16 +75,22 @@ export function resolvePlan(plan: PlanRecord, facts: PlanFacts): ResolvedPlan {
 export function surveyPlan(
   plan: Pick<PlanRecord, 'id' | 'revision' | 'document'>,
   facts: PlanFacts,
-): { resolved: ResolvedPlan; problems: PlanProblem[] } {
+): { resolved: ResolvedPlan; problems: PlanProblem[]; previews: PlanAddresses['vms'] } {
   const { document } = plan;
   const findings = new Findings();
   const members = membersOf(document, facts, findings);
   const places = placesOf(members, findings);
   const steps = new StepCheck(members, places, findings);
+  const addresses = new AddressPlan(document, facts, findings);
+  const previews: PlanAddresses['vms'] = [];
   const vms = members.map((member) => {
     const place = places.get(member.replica.vm_uuid)!;
-    return resolveVm(member, { place, steps, facts, findings });
+    const whereabouts = whereaboutsOf(member, facts, findings);
+    const preview = addresses.of(member, whereabouts.networks);
+    previews.push(preview);
+    return resolveVm(member, { place, steps, whereabouts, preview });
   });
+  checkTestNetworks(document, findings);
   checkSuspended(document, { members, facts, findings });
   const resolved: ResolvedPlan = {
     id: plan.id,
@@ -97,15 +105,20 @@ export function surveyPlan(
       every_ms: document.test?.every_ms ?? null,
     },
   };
-  return { resolved, problems: findings.list() };
+  return { resolved, problems: findings.list(), previews };
 }
 
 function resolveVm(
   member: Member,
-  known: { place: Place; steps: StepCheck; facts: PlanFacts; findings: Findings },
+  known: {
+    place: Place;
+    steps: StepCheck;
+    whereabouts: Whereabouts;
+    preview: PlanAddresses['vms'][number];
+  },
 ): ResolvedVm {
   const { replica, settings } = member;
-  const { networks, host, storagePath } = whereaboutsOf(member, known.facts, known.findings);
+  const { networks, host, storagePath } = known.whereabouts;
   return {
     replica_id: replica.id,
     vm_uuid: replica.vm_uuid,
@@ -123,7 +136,7 @@ function resolveVm(
     health: settings.health ?? [],
     ...known.steps.ofVm(member),
     host_name: settings.host_name ?? null,
-    addresses: settings.addresses ?? [],
+    addresses: known.preview.interfaces.flatMap(({ after }) => after ?? []),
     customize_by: settings.customize_by ?? 'agent',
   };
 }
