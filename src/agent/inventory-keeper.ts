@@ -5,6 +5,8 @@ import { failureIn } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import { readInventory } from './inventory.ts';
 import type { DomainEvent } from '#/libvirt/events.ts';
+import type { Libvirt } from '#/libvirt/libvirt.ts';
+import { hostCapabilities } from './host-capabilities.ts';
 import type { LibvirtConnection } from './libvirt-connection.ts';
 
 const INVENTORY_EVERY_MS = 30_000;
@@ -14,7 +16,7 @@ const NETWORKS_MAX = 256;
 
 export type HostFacts = Pick<
   AgentReport['host'],
-  'libvirt_version' | 'memory_bytes' | 'cpu_count' | 'networks'
+  'libvirt_version' | 'memory_bytes' | 'cpu_count' | 'networks' | 'capabilities'
 >;
 
 export class InventoryKeeper {
@@ -71,6 +73,7 @@ export class InventoryKeeper {
 
   async #look(): Promise<void> {
     const libvirt = this.#parts.libvirt.current();
+    const { capabilities } = this.#host;
     const [version, node, networks] = await Promise.all([
       libvirt.getLibvirtVersion(),
       libvirt.getNode(),
@@ -81,7 +84,19 @@ export class InventoryKeeper {
       memory_bytes: node.memoryBytes,
       cpu_count: node.cpus,
       networks: networks.map(({ name }) => name).slice(0, NETWORKS_MAX),
+      ...(capabilities === undefined ? {} : { capabilities }),
     };
     this.#vms = await readInventory(libvirt);
+    await this.#lookAtCapabilities(libvirt);
+  }
+
+  /** An inventory without them is better than none. */
+  async #lookAtCapabilities(libvirt: Libvirt): Promise<void> {
+    try {
+      this.#host = { ...this.#host, capabilities: await hostCapabilities(libvirt) };
+    } catch (error) {
+      if (failureIn(error) === undefined || failureIn(error)?.retry === 'reconnect') throw error;
+      this.#parts.log.warning('capabilities.failed', failureFields(error));
+    }
   }
 }

@@ -3,6 +3,7 @@
  * protected. Looked at anew when libvirt tells of a change, and now and then.
  */
 import { stat } from 'node:fs/promises';
+import type { Hardware } from '#/control/hardware.ts';
 import type { InterfaceReport, VmReport } from '#/control/reports.ts';
 import { failureIn } from '#/lib/failure.ts';
 import type { DiskDefinition, DiskSource } from '#/libvirt/domain-disk-xml.ts';
@@ -55,6 +56,7 @@ async function readVm(domain: Domain): Promise<VmReport> {
     disks,
     networks: networksOf(definition),
     interfaces: interfacesOf(definition),
+    hardware: hardwareOf(definition),
     refusals: vmRefusals(definition, xml, isPersistent).slice(0, REFUSALS_MAX),
   };
 }
@@ -83,6 +85,20 @@ function interfacesOf({ interfaces }: DomainDefinition): InterfaceReport[] {
       mac === undefined ? [] : [{ mac, network: source ?? null, addresses: [] }],
     )
     .slice(0, NETWORKS_MAX);
+}
+
+function hardwareOf(definition: DomainDefinition): Hardware {
+  const { arch, cpuMode, cpuModel, firmware, machine, tpm } = definition;
+  return {
+    arch: arch ?? null,
+    machine: machine ?? null,
+    cpu_mode: cpuMode ?? null,
+    cpu_model: cpuModel ?? null,
+    firmware: firmware.kind,
+    is_secure_boot: firmware.isSecureBoot,
+    // Another kind of TPM is taken out of the definition when it is recovered.
+    has_tpm: tpm?.backend === 'emulator',
+  };
 }
 
 /** A file that is not there has no lengths; its disk is refused for it. */

@@ -65,6 +65,7 @@ export const ClaimAnswers = Type.Object({ answers: Type.Array(ClaimAnswer, { max
  * What a recovery at another site has to know of a VM besides its disks and its definition. An address has its prefix
  * length; an interface has none while the VM's own agent has not told any.
  */
+const Word = Type.String({ minLength: 1, maxLength: 128 });
 export const VmFacts = Type.Object(
   {
     host_name: Name,
@@ -72,6 +73,21 @@ export const VmFacts = Type.Object(
     vcpu_count: Type.Integer({ minimum: 0 }),
     networks: Type.Array(Name, { maxItems: 64 }),
     disk_directories: Type.Array(Text, { maxItems: 64 }),
+    /** What the definition asks of a host. */
+    hardware: Type.Optional(
+      Type.Object(
+        {
+          arch: nullable(Word),
+          machine: nullable(Word),
+          cpu_mode: nullable(Word),
+          cpu_model: nullable(Word),
+          firmware: Type.Union([Type.Literal('bios'), Type.Literal('efi')]),
+          is_secure_boot: Type.Boolean(),
+          has_tpm: Type.Boolean(),
+        },
+        closed,
+      ),
+    ),
     /** In the definition's order. */
     interfaces: Type.Array(
       Type.Object(

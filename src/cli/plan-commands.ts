@@ -9,6 +9,7 @@ import { time } from './duration.ts';
 import { registerPlanAddressCommands } from './plan-address-commands.ts';
 import { registerPlanFileCommands } from './plan-file-commands.ts';
 import { counted, problemText } from './plan-problems.ts';
+import { registerReadiness } from './plan-readiness.ts';
 import { table } from './table.ts';
 
 export function registerPlanCommands(program: Command): void {
@@ -19,6 +20,7 @@ export function registerPlanCommands(program: Command): void {
     );
   registerLooks(plan);
   registerCreate(plan);
+  registerReadiness(plan);
   registerPlanFileCommands(plan);
   registerPlanAddressCommands(plan);
   const remove = withManager(

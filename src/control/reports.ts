@@ -2,6 +2,7 @@
 import { Type, type Static } from 'typebox';
 import { RETIRED_MAX, RetiredReport } from './retire-tasks.ts';
 import { DiskRoot } from './handover-tasks.ts';
+import { Hardware, HostCapabilities } from './hardware.ts';
 
 const Id = Type.String({ pattern: '^[0-9a-z][0-9a-z-]{0,63}$' });
 const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^/\\x00-\\x1f]+$' });
@@ -56,6 +57,7 @@ export const VmReport = Type.Object(
     ),
     networks: Type.Array(Name, { maxItems: 64 }),
     interfaces: Type.Optional(Type.Array(InterfaceReport, { maxItems: 64 })),
+    hardware: Type.Optional(Hardware),
     refusals: Type.Array(Text, { maxItems: 64 }),
   },
   closed,
@@ -224,6 +226,7 @@ export const AgentReport = Type.Object(
         storage_path: Text,
         storage_free_bytes: Bytes,
         start_hook: Type.Optional(StartHookReport),
+        capabilities: Type.Optional(HostCapabilities),
       },
       closed,
     ),

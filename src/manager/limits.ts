@@ -42,6 +42,10 @@ export const VM_FACTS_TELL_AGAIN_MS = 60_000;
 export const YIELD_WAIT_MS = 10_000;
 /** How long a question of a handover is held by the other site while it is under way. */
 export const HANDOVER_WAIT_MS = 5000;
+/** Readiness of plans is judged this often, */
+export const READINESS_EVERY_MS = 5000;
+/** and told of when it has lasted longer than programs take to report again after a restart. */
+export const READINESS_LASTS_MS = 20_000;
 export const MEMBERS_MAX = 1000;
 export const PROTECTIONS_MAX = 10_000;
 export const REPLICAS_MAX = 100_000;

@@ -34,6 +34,7 @@ import { PlanImport } from './plans/plan-import.ts';
 import { Plans } from './plans/plans.ts';
 import { Protections } from './protections.ts';
 import { WrongTokens } from './rate-limit.ts';
+import { Readiness } from './readiness/readiness.ts';
 import { Documents } from './rebuild/documents.ts';
 import { Rebuild } from './rebuild/rebuild.ts';
 import { readRebuild, wasHere, writeRebuild } from './rebuild/rebuild-state.ts';
@@ -77,6 +78,7 @@ export class Manager implements AsyncDisposable {
   readonly mappings: Mappings;
   readonly groups: Groups;
   readonly plans: Plans;
+  readonly readiness: Readiness;
   readonly planImport: PlanImport;
   readonly watch: RpoWatch;
   readonly status: Status;
@@ -113,6 +115,7 @@ export class Manager implements AsyncDisposable {
     this.mappings = new Mappings(context, this.peers);
     this.groups = new Groups(context);
     this.plans = new Plans(context);
+    this.readiness = new Readiness(context, this.plans, this.peers);
     this.planImport = new PlanImport(context, this.peers, this);
     this.watch = new RpoWatch(context);
     this.status = new Status(context, this.protections, this.watch);
@@ -178,6 +181,7 @@ export class Manager implements AsyncDisposable {
       await this.#engine.advance();
       await this.seeds.carryOut();
       await this.watch.look();
+      await this.readiness.look();
     });
     this.#loop('sync', SYNC_EVERY_MS, async () => {
       await this.replicas.carryOutDeletes();

@@ -72,6 +72,7 @@ function factsOf({ agent, vm }: FoundVm): VmFacts {
     vcpu_count: vm.vcpu_count,
     networks: vm.networks,
     disk_directories: [...new Set(directories)].slice(0, 64),
+    ...(vm.hardware === undefined ? {} : { hardware: vm.hardware }),
     interfaces: vm.interfaces ?? [],
   };
 }

@@ -6,6 +6,7 @@ import { PAGE_ROUTES } from './page-routes.ts';
 import { PEER_ROUTES } from './peer-routes.ts';
 import { PLAN_ROUTES } from './plan-routes.ts';
 import { PROTECTION_ROUTES } from './protection-routes.ts';
+import { READINESS_ROUTES } from './readiness-routes.ts';
 import { REBUILD_ROUTES } from './rebuild-routes.ts';
 import { RECOVERY_ROUTES } from './recovery-routes.ts';
 import { REPROTECTION_ROUTES } from './reprotection-routes.ts';
@@ -21,6 +22,7 @@ export const ROUTES: readonly Route[] = [
   ...REPROTECTION_ROUTES,
   ...FENCE_ROUTES,
   ...ADMIN_ROUTES,
+  ...READINESS_ROUTES,
   ...REBUILD_ROUTES,
   ...CONTROL_ROUTES,
   ...PEER_ROUTES,
