@@ -64,9 +64,9 @@ export function throwIfFailed(view: RecoveryView): void {
   const rest = view.purpose === 'migration' ? GIVE_BACK : 'What it made is still there; take it down with:';
   const wayOut = isTakenBack ? '' : `${rest} antipode cleanup ${view.id}`;
   const hints = [hint ?? '', wayOut].filter((text) => text !== '').join(' ');
-  throw new Failure(isFailureCode(code) ? code : 'tool_failed', `${what} ${view.id} failed: ${message}`, {
-    ...(hints === '' ? {} : { hint: hints }),
-  });
+  const text = `${what} ${view.id} failed: ${message}`;
+  const options = hints === '' ? {} : { hint: hints };
+  throw new Failure(isFailureCode(code) ? code : 'tool_failed', text, options);
 }
 
 const GIVE_BACK = 'Take it down here, and have it run again where it was, with:';

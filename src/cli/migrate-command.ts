@@ -48,9 +48,9 @@ export function registerMigrateCommand(program: Command): void {
   });
   command.addHelpText(
     'after',
-    '\nNothing is lost: what the VM wrote last is here, and proven equal, before it is started. When that does not come ' +
-      'to be, it runs\non where it was. The command belongs at the recovery site; it needs the protected one. Without ' +
-      'it: antipode recover VM',
+    '\nNothing is lost: what the VM wrote last is here, and proven equal, before it is started. When that does not ' +
+      'come\nto be, it runs on where it was. The command belongs at the recovery site and needs the protected one. ' +
+      'Without it:\nantipode recover VM',
   );
   examples(command, [
     'antipode migrate ledger',

@@ -53,7 +53,8 @@ export async function checkMigration(
   }
   const freeBytes = host.report?.host.storage_free_bytes ?? 0;
   if (freeBytes < report.stored_bytes) {
-    const need = `VM ${name} takes about ${report.stored_bytes} bytes on host ${host.name}, which has ${freeBytes} free`;
+    const has = `host ${host.name}, which has ${freeBytes} free`;
+    const need = `VM ${name} takes about ${report.stored_bytes} bytes on ${has}`;
     throw new Failure('storage_full', need, { hint: 'Free or add space there first.' });
   }
   const peer = (await peers.list()).find((known) => known.site_id === replica.source_site_id);
