@@ -4,6 +4,7 @@
  */
 import type { FailureReport } from '#/control/reports.ts';
 import type { Context } from './context.ts';
+import type { StepName } from './recovery-plan.ts';
 import type { StepOutcome } from './runs/ports.ts';
 import type { PeerSourceCopies } from './source-copies.ts';
 import type { Job } from './store/job-store.ts';
@@ -13,6 +14,12 @@ import { listReplicas, type ReplicaRecord } from './store/replica-store.ts';
 const PATIENCE_MS = 60_000;
 /** The last changes of a VM that replicates all the time travel in seconds; a moment is not held for days. */
 const LAST_CYCLE_MS = 3_600_000;
+
+export type SourceStep = 'shut_down_source' | 'last_cycle' | 'start_source';
+
+export function isAtSource(name: StepName): name is SourceStep {
+  return name === 'shut_down_source' || name === 'last_cycle' || name === 'start_source';
+}
 
 const shutDownId = (job: Job): string => `${job.id}-shut`;
 
@@ -25,14 +32,28 @@ export class HandoverSteps {
     this.#sources = sources;
   }
 
-  async shutDown(job: Job, startedMs: number): Promise<StepOutcome> {
+  async carryOut(
+    job: Job,
+    step: { name: SourceStep; position: number; startedMs: number },
+  ): Promise<StepOutcome> {
+    switch (step.name) {
+      case 'shut_down_source':
+        return this.#shutDown(job, step.startedMs);
+      case 'last_cycle':
+        return this.#lastCycle(job, step.startedMs);
+      case 'start_source':
+        return this.#startSource(job, step.position, step.startedMs);
+    }
+  }
+
+  async #shutDown(job: Job, startedMs: number): Promise<StepOutcome> {
     const { shut_down: mode, shut_down_timeout_ms: timeoutMs } = job.request;
     return this.#within(job, { startedMs, limitMs: timeoutMs + PATIENCE_MS }, (replica) =>
       this.#sources.shutDown(shutDownId(job), replica, { mode, timeoutMs }),
     );
   }
 
-  async lastCycle(job: Job, startedMs: number): Promise<StepOutcome> {
+  async #lastCycle(job: Job, startedMs: number): Promise<StepOutcome> {
     return this.#within(job, { startedMs, limitMs: LAST_CYCLE_MS }, (replica) =>
       this.#sources.lastCycle(`${job.id}-last`, replica),
     );
@@ -42,7 +63,7 @@ export class HandoverSteps {
    * The VM is as it was at the protected site. While the migration takes itself back that is tried until the site
    * answers; a cleanup is ended by a person, who reads what is left to do.
    */
-  async startSource(job: Job, position: number, startedMs: number): Promise<StepOutcome> {
+  async #startSource(job: Job, position: number, startedMs: number): Promise<StepOutcome> {
     const replica = await this.#replica(job);
     if (replica === undefined) return { state: 'done', note: 'the replica was deleted meanwhile' };
     const isGivenBack = job.steps.some(({ name }) => name === 'raise_epoch');

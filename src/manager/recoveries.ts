@@ -68,21 +68,15 @@ export class Recoveries {
       replica_id: replica.id,
       created_ms: clock.now(),
       request: {
+        ...settingsOf(asked),
         replica_id: replica.id,
         vm_name: replica.vm_name,
         name,
         purpose,
-        point: asked.point ?? 0,
         epoch: purpose === 'test' ? replica.epoch : Math.max(replica.epoch, highest) + 1,
         is_source_silent: source === 'silent',
         host_id: host.id,
         server_id: replica.server_id,
-        networks: asked.networks ?? {},
-        test_network: asked.test_network ?? null,
-        serial_text: asked.serial_text ?? null,
-        shut_down: asked.shut_down ?? 'guest',
-        shut_down_timeout_ms: asked.shut_down_timeout_ms ?? DEFAULT_SHUT_DOWN_TIMEOUT_MS,
-        sign_of_life_timeout_ms: asked.sign_of_life_timeout_ms ?? SIGN_OF_LIFE_TIMEOUT_MS,
       },
     } as const;
     await db.transaction().execute(async (at) => {
@@ -192,6 +186,19 @@ export class Recoveries {
       updated_ms: job.updated_ms,
     };
   }
+}
+
+/** What was asked for, or goes without asking. */
+function settingsOf(asked: RecoveryRequest) {
+  return {
+    point: asked.point ?? 0,
+    networks: asked.networks ?? {},
+    test_network: asked.test_network ?? null,
+    serial_text: asked.serial_text ?? null,
+    shut_down: asked.shut_down ?? 'guest',
+    shut_down_timeout_ms: asked.shut_down_timeout_ms ?? DEFAULT_SHUT_DOWN_TIMEOUT_MS,
+    sign_of_life_timeout_ms: asked.sign_of_life_timeout_ms ?? SIGN_OF_LIFE_TIMEOUT_MS,
+  };
 }
 
 function openedSequence(task: Task | undefined): number | undefined {

@@ -8,7 +8,7 @@ import type { EpochClaim } from '#/lib/epoch-claim.ts';
 import { failureFields } from '#/lib/log.ts';
 import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
-import type { HandoverSteps } from './handover-steps.ts';
+import { isAtSource, type HandoverSteps } from './handover-steps.ts';
 import type { Peers } from './peers.ts';
 import { problemOf } from './problem.ts';
 import { nextMove, type Move, type StepName } from './recovery-plan.ts';
@@ -164,14 +164,9 @@ export class RecoveryEngine {
 
   async #do(job: Job, step: { name: StepName; position: number; startedMs: number }): Promise<Outcome> {
     const { name, startedMs } = step;
+    if (isAtSource(name)) return fromStep(await this.#handover.carryOut(job, { ...step, name }));
     const lost = job.state === 'running' ? this.#lost(job, name, startedMs) : undefined;
     switch (name) {
-      case 'shut_down_source':
-        return fromStep(await this.#handover.shutDown(job, startedMs));
-      case 'last_cycle':
-        return fromStep(await this.#handover.lastCycle(job, startedMs));
-      case 'start_source':
-        return fromStep(await this.#handover.startSource(job, step.position, startedMs));
       case 'raise_epoch':
         return this.#raiseEpoch(job);
       case 'stop_source':
