@@ -8,7 +8,7 @@ import type { EpochClaim } from '#/lib/epoch-claim.ts';
 import { failureFields } from '#/lib/log.ts';
 import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
-import { isAtSource, type HandoverSteps } from './handover-steps.ts';
+import { isAtSource, type HandoverSteps, type SourceStep } from './handover-steps.ts';
 import type { Peers } from './peers.ts';
 import { problemOf } from './problem.ts';
 import { nextMove, type Move, type StepName } from './recovery-plan.ts';
@@ -165,20 +165,24 @@ export class RecoveryEngine {
   async #do(job: Job, step: { name: StepName; position: number; startedMs: number }): Promise<Outcome> {
     const { name, startedMs } = step;
     if (isAtSource(name)) return fromStep(await this.#handover.carryOut(job, { ...step, name }));
-    const lost = job.state === 'running' ? this.#lost(job, name, startedMs) : undefined;
+    return (await this.#doHere(job, name)) ?? this.#lost(job, name, startedMs) ?? 'waiting';
+  }
+
+  /** Undefined while a program is at it. */
+  async #doHere(job: Job, name: Exclude<StepName, SourceStep>): Promise<Outcome | undefined> {
     switch (name) {
       case 'raise_epoch':
         return this.#raiseEpoch(job);
       case 'stop_source':
         return this.#stopSource(job);
       case 'open_view':
-        return (await this.#openView(job)) ?? lost ?? 'waiting';
+        return this.#openView(job);
       case 'recover':
-        return (await this.#recover(job)) ?? lost ?? 'waiting';
+        return this.#recover(job);
       case 'discard':
-        return (await this.#discard(job)) ?? 'waiting';
+        return this.#discard(job);
       case 'close_view':
-        return (await this.#closeView(job)) ?? lost ?? 'waiting';
+        return this.#closeView(job);
     }
   }
 
@@ -307,8 +311,9 @@ export class RecoveryEngine {
     return { ...task, state: 'ordered', report: null };
   }
 
-  /** The failure of waiting for a program that has not been heard of for too long. */
+  /** The failure of waiting for a program that has not been heard of for too long. Cleaning waits. */
   #lost(job: Job, name: StepName, startedMs: number): FailureReport | undefined {
+    if (job.state !== 'running') return undefined;
     const { clock, inventory } = this.#context;
     const { host_id: hostId, server_id: serverId } = job.request;
     const member = name === 'recover' ? inventory.agent(hostId) : inventory.server(serverId);
