@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -11,6 +12,7 @@ import type { ProtectionView } from '#/api/protections.ts';
 import type { RecoveryView } from '#/api/recoveries.ts';
 import type { PointView, ReplicaView } from '#/api/replicas.ts';
 import type { SeedView } from '#/api/reprotections.ts';
+import type { RetiredView } from '#/api/retired.ts';
 import { run } from './command.ts';
 import {
   consoleLog,
@@ -26,6 +28,8 @@ const VM = 'ledger';
 const RPO_MS = 5000;
 /** A third disk, full of what no compression shrinks, which no guest writes: it must not travel again. */
 const STILL_BYTES = 24 * 1024 * 1024;
+/** A network of west alone. */
+const HOME = 'home';
 const CLI = join(import.meta.dirname, '..', 'src', 'cli', 'main.ts');
 
 let sites: TwoSites;
@@ -37,6 +41,7 @@ before(async () => {
     start: false,
   });
   await fillStillDisk();
+  await connectTo(HOME);
   await sites.west.virsh(['start', VM], { timeoutMs: 60_000 });
   await sites.protect(VM, RPO_MS);
   await waitForText(serialLog(sites.west, VM), /LEDGER n=5 /, { timeoutMs: 120_000 });
@@ -45,6 +50,22 @@ before(async () => {
 after(async () => {
   await sites?.[Symbol.asyncDispose]();
 });
+
+/** Puts the VM on a network that east has not. */
+async function connectTo(network: string): Promise<void> {
+  const file = join(sites.west.directory, 'home.xml');
+  await writeFile(file, `<network><name>${network}</name><bridge name='virbrhome'/></network>`);
+  await sites.west.virsh(['net-define', file]);
+  await sites.west.virsh(['net-start', network]);
+  const xml = await sites.west.virsh(['dumpxml', VM, '--inactive']);
+  await writeFile(file, xml.replace("network='default'", `network='${network}'`));
+  await sites.west.virsh(['define', file]);
+  await rm(file);
+}
+
+async function networkAt(site: 'west' | 'east'): Promise<string> {
+  return /<source network='([^']+)'/.exec(await sites[site].virsh(['dumpxml', VM, '--inactive']))?.[1] ?? '';
+}
 
 async function fillStillDisk(): Promise<void> {
   const path = ledgerDiskPaths(sites.west, VM, 3)[2]!;
@@ -106,7 +127,7 @@ test('west is back: its old copy becomes a point there, what only it had is list
   );
   assert.deepEqual([view.state, view.site_name, view.rpo_ms], ['active', 'west', RPO_MS]);
   const seed = await sites.api<SeedView>(sites.west, 'GET', `/seeds/${VM}`);
-  t.diagnostic(JSON.stringify(seed));
+  t.diagnostic(seed.note ?? '');
   assert(seed.only_here !== null && seed.only_here.bytes > 0, seed.note ?? '');
   assert.match(await cli('west', 'reprotect', 'show', VM), /exist nowhere else[^]*vda/);
   const first = await eventually('a point of east', async () => {
@@ -116,4 +137,48 @@ test('west is back: its old copy becomes a point there, what only it had is list
   const delta = first.find(({ sequence }) => sequence === seed.sequence! + 1)!;
   t.diagnostic(`${delta.delta_bytes} bytes in the first point that east sent`);
   assert(delta.delta_bytes < STILL_BYTES / 4, `${delta.delta_bytes} bytes travelled`);
+});
+
+test('the VM comes home with all that it wrote, on its own network, and is protected as it was', async (t) => {
+  const away = (await consoleLog(sites.east, VM))!;
+  assert.equal(await networkAt('east'), 'default');
+  await waitForText(away, new RegExp(`LEDGER n=${(await lastRecord(away)) + 5} `));
+  const view = JSON.parse(await cli('west', 'failback', VM, '--json')) as RecoveryView;
+  assert.equal(view.state, 'done');
+  const written = await lastRecord(away);
+  const home = (await consoleLog(sites.west, VM))!;
+  const found = await waitForText(home, /LEDGER found A=(\d+) B=(\d+) good/);
+  const [a, b] = [Number(found[1]), Number(found[2])];
+  assert(a >= written && (b === a || b === a - 1), `A=${a} B=${b}, and ${written} were written`);
+  assert.equal(await networkAt('west'), HOME);
+  const protection = await eventually('the protection of before', async () => {
+    const { items } = await sites.api<{ items: ProtectionView[] }>(sites.west, 'GET', '/protections');
+    return items.find(({ vm_name: name, state }) => name === VM && state === 'active');
+  });
+  assert.deepEqual([protection.rpo_ms, protection.site_name], [RPO_MS, 'east']);
+  const seed = await sites.api<SeedView>(sites.east, 'GET', `/seeds/${VM}`);
+  t.diagnostic(seed.note ?? '');
+  assert.equal(seed.only_here?.bytes, 0, 'a planned way home leaves nothing behind');
+  const { points } = await eventually('a point of west', async () => {
+    const now = await replicaAt('east');
+    return now.points[0]!.sequence > seed.sequence! ? now : undefined;
+  });
+  const delta = points.find(({ sequence }) => sequence === seed.sequence! + 1)!;
+  t.diagnostic(`${delta.delta_bytes} bytes in the first point that west sent`);
+  assert(delta.delta_bytes < STILL_BYTES / 4, `${delta.delta_bytes} bytes travelled`);
+});
+
+test('the old copy at home is kept until a person removes it', async () => {
+  const disks = ledgerDiskPaths(sites.west, VM, 3);
+  assert(disks.every((path) => existsSync(path)));
+  const { items } = JSON.parse(await cli('west', 'retired', 'list', '--json')) as { items: RetiredView[] };
+  assert.deepEqual(
+    items.map(({ vm_name: name, disks: kept }) => [name, kept.map(({ path }) => path)]),
+    [[VM, disks]],
+  );
+  await cli('west', 'retired', 'remove', items[0]!.id);
+  await eventually('its disks are gone', async () =>
+    disks.some((path) => existsSync(path)) ? undefined : true,
+  );
+  assert.match(await sites.west.virsh(['domstate', VM]), /running/);
 });

@@ -122,8 +122,9 @@ export function cpuMs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
-/** Bytes that west has sent to east so far, with all headers down to Ethernet's. */
-export async function wanBytesSent(lab: TwoSites): Promise<number> {
-  const { stdout } = await lab.west.exec(['cat', '/sys/class/net/wan-east/statistics/tx_bytes']);
+/** Bytes that a site has sent to the other so far, with all headers down to Ethernet's. */
+export async function wanBytesSent(lab: TwoSites, from: 'west' | 'east' = 'west'): Promise<number> {
+  const [site, link] = from === 'west' ? [lab.west, 'wan-east'] : [lab.east, 'wan-west'];
+  const { stdout } = await site.exec(['cat', `/sys/class/net/${link}/statistics/tx_bytes`]);
   return Number(stdout);
 }

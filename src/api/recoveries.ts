@@ -41,6 +41,8 @@ export const RecoveryRequest = Type.Object(
     /** Text on the serial console that counts as a sign of life. */
     serial_text: Type.Optional(nullable(Text)),
     sign_of_life_timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400_000 })),
+    /** Once it is up for production: protect it to the site that it came from, in deltas against its old copy there. */
+    reprotect: Type.Optional(Type.Boolean()),
     /** Recover although the VM still runs at the protected site. */
     force: Type.Optional(Type.Boolean()),
     /** Of a migration: how the VM ends at the protected site, and how long its guest may take. */

@@ -44,8 +44,8 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./mapping-commands.ts')).registerMappingCommands,
   },
   {
-    names: ['migrate'],
-    load: async () => (await import('./migrate-command.ts')).registerMigrateCommand,
+    names: ['migrate', 'failback'],
+    load: async () => (await import('./migrate-command.ts')).registerMigrateCommands,
   },
   {
     names: ['retired'],

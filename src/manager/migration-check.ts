@@ -12,6 +12,9 @@ const PRESENCE_TIMEOUT_MS = 2000;
 
 /** Throws usage_invalid for what a migration cannot be asked. */
 export function checkMigrationRequest(asked: RecoveryRequest): void {
+  if (asked.reprotect === true && asked.purpose === 'test') {
+    throw new Failure('usage_invalid', 'a test is not protected: it is thrown away');
+  }
   if (asked.purpose !== 'migration') {
     if (asked.shut_down === undefined && asked.shut_down_timeout_ms === undefined) return;
     throw new Failure('usage_invalid', 'only a migration shuts the VM down at the protected site', {

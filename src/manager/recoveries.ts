@@ -194,6 +194,7 @@ function settingsOf(asked: RecoveryRequest) {
     point: asked.point ?? 0,
     networks: asked.networks ?? {},
     test_network: asked.test_network ?? null,
+    reprotect: asked.reprotect ?? false,
     serial_text: asked.serial_text ?? null,
     shut_down: asked.shut_down ?? 'guest',
     shut_down_timeout_ms: asked.shut_down_timeout_ms ?? DEFAULT_SHUT_DOWN_TIMEOUT_MS,

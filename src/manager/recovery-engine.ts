@@ -11,6 +11,7 @@ import type { Context } from './context.ts';
 import { isAtSource, type HandoverSteps, type SourceStep } from './handover-steps.ts';
 import type { Peers } from './peers.ts';
 import { problemOf } from './problem.ts';
+import { recordReprotection } from './record-reprotection.ts';
 import { nextMove, type Move, type StepName } from './recovery-plan.ts';
 import {
   closeTaskId,
@@ -151,6 +152,9 @@ export class RecoveryEngine {
             `antipode fence release ${job.request.vm_name}`;
           await this.#tell(at, job, { kind: 'claim_withdrawn', severity: 'info', text });
         }
+      }
+      if (state === 'done' && job.request.reprotect === true) {
+        await recordReprotection(at, this.#context, job);
       }
       await this.#tell(at, job, {
         kind: state,

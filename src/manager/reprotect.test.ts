@@ -33,7 +33,7 @@ const RESULT: SeedResult = {
 };
 
 /** east has recovered ledger; west has its old copy, and a replication server. */
-async function failedOver() {
+async function failedOver(change: { reprotect?: boolean } = {}) {
   const sites = await twoSites();
   const { east, west, eastAgent, eastServer, westAgent } = sites;
   const request = { vm: 'ledger', site: 'east', rpo_ms: 5000 };
@@ -42,7 +42,11 @@ async function failedOver() {
   await eastServer.poll();
   const westServer = await west.server('west-server');
   await westServer.send();
-  const started = await east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', force: true });
+  const started = await east.api<RecoveryView>('POST', '/recoveries', {
+    vm: 'ledger',
+    force: true,
+    ...change,
+  });
   await westAgent.yields(2);
   await eastServer.finish(doneTask((await eastServer.task('open_view')).id, VIEW));
   await eastAgent.finish(doneTask((await eastAgent.task('recover')).id));
@@ -165,4 +169,26 @@ test('both managers are killed while the replica is filled: it goes on, once', a
   await westAgent.finish(doneTask(task.id, RESULT));
   const active = await protectionAt(east, 'active');
   assert.equal(active.replica_id, view.replica_id);
+});
+
+test('a recovery that is to be reprotected is, by itself, with the settings of before', async () => {
+  await using sites = await failedOver({ reprotect: true });
+  const seeding = await protectionAt(sites.east, 'seeding');
+  assert.deepEqual([seeding.vm_name, seeding.site_name, seeding.rpo_ms], ['ledger', 'west', 5000]);
+  assert.equal((await seedTask(sites.westAgent)).replica_id, seeding.replica_id);
+});
+
+test('an old copy is no state of the VM: a recovery from it has to name the point', async () => {
+  await using sites = await failedOver();
+  const { east, west, westAgent, westServer } = sites;
+  const view = await east.api<ProtectionView>('POST', '/reprotections', { vm: 'ledger' });
+  const again = { vm: 'ledger', force: true };
+  await westServer.holds(view.replica_id!, [RESULT.moment_ms]);
+  await assert.rejects(west.api('POST', '/recoveries', again), /the newest point of ledger is the old copy/);
+  await westAgent.finish(doneTask((await seedTask(westAgent)).id, RESULT));
+  await protectionAt(east, 'active');
+  await assert.rejects(west.api('POST', '/recoveries', again), /is the old copy of this site/);
+  await westServer.holds(view.replica_id!, [RESULT.moment_ms, Date.now() - 1000]);
+  const home = await west.api<RecoveryView>('POST', '/recoveries', again);
+  assert.deepEqual([home.epoch, home.name], [3, 'ledger'], 'its old copy here is not in the way');
 });

@@ -61,7 +61,7 @@ export class Seeds {
       }
       if (isYielded({ agent, vm }, siteId, request.claim.epoch)) continue;
       throw new Failure(
-        'conflict',
+        'replica_busy',
         `the old copy of VM ${vm.name} on host ${agent.name} has not yielded yet`,
         {
           hint: 'See how it stands there with: antipode fence. Then try again.',
