@@ -31,6 +31,7 @@ import { DomainWatch } from './domain-watch.ts';
 import { FenceStore } from './fence-store.ts';
 import { Fencing } from './fencing.ts';
 import { HookKeeper } from './hook-keeper.ts';
+import { AddressBook } from './guest/address-book.ts';
 import { InventoryKeeper } from './inventory-keeper.ts';
 import { LibvirtConnection } from './libvirt-connection.ts';
 import { reloadLibvirt } from './libvirt-reload.ts';
@@ -75,6 +76,7 @@ class Agent {
   readonly #watch = new DomainWatch();
   readonly #libvirt: LibvirtConnection;
   readonly #inventory: InventoryKeeper;
+  readonly #addresses: AddressBook;
   readonly #pool = new SessionPool(clock);
   readonly #protections: Protections;
   readonly #tasks: AgentTasks;
@@ -102,6 +104,8 @@ class Agent {
       onChange: () => this.#libvirtChanged(),
     });
     this.#inventory = new InventoryKeeper({ libvirt: this.#libvirt, clock, log, changed });
+    const vms = () => this.#inventory.vms;
+    this.#addresses = new AddressBook({ libvirt: this.#libvirt, clock, log, vms, changed });
     const protectionParts: ProtectionParts = {
       libvirt: this.#libvirt.current,
       watch: this.#watch,
@@ -143,7 +147,7 @@ class Agent {
   async run(signal: AbortSignal): Promise<void> {
     const upkeep = new AbortController();
     await this.#fencing.load();
-    const parts = [this.#libvirt, this.#fencing, this.#inventory, this.#tasks];
+    const parts = [this.#libvirt, this.#fencing, this.#inventory, this.#addresses, this.#tasks];
     const connection = parts.map((part) => part.run(upkeep.signal));
     await this.#control.takeKeptOrders();
     const work = Promise.all([...connection, this.#control.run(upkeep.signal)]);
@@ -266,7 +270,7 @@ class Agent {
         storage_free_bytes: bavail * bsize,
         start_hook: this.#hooks.report,
       },
-      vms: [...this.#inventory.vms],
+      vms: this.#addresses.added(this.#inventory.vms),
       replications: this.#protections.reports(),
       fences: this.#fencing.reports(),
       retired: this.#tasks.retired(),

@@ -31,7 +31,13 @@ test('the recovery site knows a VM as it last was, also when the protected site 
   await westAgent.send();
   await west.manager.protections.reconcile(peer!);
   assert.deepEqual(await known(), { ...facts, networks: ['lan'], interfaces });
+  const silent = [{ ...interfaces[0]!, network: 'lan-2', addresses: [] }];
+  westAgent.report.vms = [ledgerVm({ networks: ['lan-2'], interfaces: silent })];
+  await westAgent.send();
+  await west.manager.protections.reconcile(peer!);
+  const moved = [{ ...interfaces[0]!, network: 'lan-2' }];
+  assert.deepEqual((await known())?.interfaces, moved, 'a guest that tells nothing keeps what it told');
   await east.restart();
   await west.stop();
-  assert.deepEqual((await known())?.interfaces, interfaces);
+  assert.deepEqual((await known())?.interfaces, moved);
 });

@@ -9,7 +9,7 @@ import type { FoundVm } from './inventory.ts';
 import { PROTECTIONS_MAX, VM_FACTS_AT_ONCE, VM_FACTS_TELL_AGAIN_MS } from './limits.ts';
 import type { Protection } from './store/protection-store.ts';
 import { listReplicas } from './store/replica-store.ts';
-import { putVmFacts } from './store/vm-facts-store.ts';
+import { listVmFacts, putVmFacts } from './store/vm-facts-store.ts';
 
 type Told = { protection_id: string; facts: VmFacts };
 
@@ -57,11 +57,23 @@ export async function takeVmFacts(context: Context, siteId: string, all: readonl
   const own = (await listReplicas(db)).filter(({ source_site_id: source }) => source === siteId);
   const byProtection = new Map(own.map((replica) => [replica.protection_id, replica.id]));
   await db.transaction().execute(async (at) => {
+    const known = await listVmFacts(at);
     for (const { protection_id: id, facts } of all) {
       const replicaId = byProtection.get(id);
-      if (replicaId !== undefined) await putVmFacts(at, replicaId, { facts, nowMs: clock.now() });
+      if (replicaId === undefined) continue;
+      const kept = withAddresses(facts, known.get(replicaId));
+      await putVmFacts(at, replicaId, { facts: kept, nowMs: clock.now() });
     }
   });
+}
+
+/** Of an interface that tells nothing, as of a VM that is off, what was told last still holds. */
+function withAddresses(facts: VmFacts, before: VmFacts | undefined): VmFacts {
+  const interfaces = facts.interfaces.map((nic) => {
+    const old = before?.interfaces.find(({ mac }) => mac === nic.mac);
+    return nic.addresses.length > 0 || old === undefined ? nic : { ...nic, addresses: old.addresses };
+  });
+  return { ...facts, interfaces };
 }
 
 function factsOf({ agent, vm }: FoundVm): VmFacts {
