@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { PlanFile } from '#/api/plan-files.ts';
 import { FILE_BYTES_MAX, parsePlanText, planText } from './plan-yaml.ts';
@@ -53,6 +54,14 @@ test('a plan with everything in it comes back from text as it went in', () => {
   const text = planText(FULL);
   assert.deepEqual(parsePlanText(text, 'all.yaml').value, FULL);
   assert.equal(planText(parsePlanText(text, 'all.yaml').value as PlanFile), text);
+});
+
+test('the example of the documents is one', async () => {
+  const page = await readFile(new URL('../../docs/recovery-plans.md', import.meta.url), 'utf8');
+  const [, example = ''] = /```yaml\n([\s\S]*?)```/.exec(page) ?? [];
+  const { value } = parsePlanText(example, 'recovery-plans.md');
+  assert.deepEqual(misshapes(PlanFile, value), []);
+  assert.deepEqual((value as PlanFile).plan.vms?.['web']?.depends_on, ['app']);
 });
 
 test('numbers of priorities need no quotes, and off is a word', () => {
