@@ -31,7 +31,7 @@ import { runSeed, type SeedParts } from './seed/seed-task.ts';
 import { failureReport } from './protection.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { TestNetworks } from './recover-network.ts';
-import { runRecover } from './recover-task.ts';
+import { runRecover, type RecoverStanding } from './recover-task.ts';
 import { targetHost } from './target-host.ts';
 import { StepLog } from './step-log.ts';
 import { TaskReports } from './task-reports.ts';
@@ -213,8 +213,9 @@ export class AgentTasks {
     }
   }
 
-  async #once({ task, steps, stop }: Entry): Promise<Record<string, unknown>> {
+  async #once(entry: Entry): Promise<Record<string, unknown>> {
     const { clock, replication, tpmDirectory } = this.#parts;
+    const { task, steps, stop } = entry;
     const { signal } = stop;
     if (task.kind === 'shut_down' || task.kind === 'final_cycle' || task.kind === 'start_again') {
       await this.#endTasks((other) => isTakenBackBy(task, other), `VM ${task.vm_name} is started again`);
@@ -241,7 +242,12 @@ export class AgentTasks {
       firmware: { tpmDirectory },
       steps,
       pulls: this.#pulls,
-      isUp: () => place[Symbol.dispose](),
+      isUp: (standing?: RecoverStanding) => {
+        place[Symbol.dispose]();
+        if (standing === undefined) return;
+        entry.report = { ...entry.report, result: standing };
+        this.#parts.ended();
+      },
     };
     switch (task.kind) {
       case 'recover':

@@ -18,7 +18,7 @@ import { isolationOf, testNetworksOf, type TestNetworks } from './recover-networ
 import { makeIndependent } from './recover-pull.ts';
 import type { RecoveryState, RecoveryStates } from './recovery-state.ts';
 import type { RetiredCopies } from './retire/retired-copies.ts';
-import { requireSign, startAndWait, type Awakening } from './sign-of-life.ts';
+import { requireSign, silenceOf, startAndWait, type Awakening } from './sign-of-life.ts';
 import type { Note, StepLog } from './step-log.ts';
 import { targetHost } from './target-host.ts';
 
@@ -33,15 +33,22 @@ export type RecoverContext = {
   retired: RetiredCopies;
   /** Pulls under way at the same time on this host. */
   pulls: Places;
-  /** The VM is up, and what is left takes long: another VM may start. */
-  isUp: () => void;
+  /** The VM was started, and what is left takes long: another VM may start. `standing` is told at once. */
+  isUp: (standing: RecoverStanding) => void;
 };
 
-export type RecoverResult = {
+/** How a VM stands that was started, also while its disks are still to be pulled. */
+export type RecoverStanding = {
   vm_uuid: string;
   vm_name: string;
   sequence: number;
   first_instruction_ms: number | null;
+  /** When it gave its sign of life, or was started if it has no way to give one; null when the sign did not come. */
+  up_ms: number | null;
+  no_sign: string | null;
+};
+
+export type RecoverResult = RecoverStanding & {
   /** Null when the VM has nothing that could give one. */
   sign_of_life: string | null;
   sign_of_life_ms: number | null;
@@ -78,7 +85,8 @@ export async function runRecover(
     startAndWait(domain, { state, task, context, note }, signal),
   );
   state = awakening.state;
-  context.isUp();
+  const standing = standingOf({ task, adapted, awakening, nowMs: context.clock.now() });
+  context.isUp(standing);
   if (task.purpose === 'recovery' && !state.isIndependent) {
     state = await step('pull the disks', async (note) => {
       using _place = await context.pulls.take(signal);
@@ -90,7 +98,7 @@ export async function runRecover(
     });
   }
   requireSign(awakening, task);
-  return result({ task, adapted, state, awakening });
+  return result({ standing, notes: adapted.notes, state, awakening });
 }
 
 /** The VM as this task defined it, with all that it needs made before. */
@@ -204,23 +212,39 @@ function newState(task: RecoverTask, adapted: Adapted): RecoveryState {
   };
 }
 
-function result(parts: {
+function standingOf(parts: {
   task: RecoverTask;
   adapted: Adapted;
-  state: RecoveryState;
   awakening: Awakening;
-}): RecoverResult {
-  const { task, adapted, state, awakening } = parts;
+  nowMs: number;
+}): RecoverStanding {
+  const { task, adapted, awakening, nowMs } = parts;
+  const { signMs, firstInstructionMs } = awakening.state;
+  const silence = silenceOf(awakening, task);
   return {
     vm_uuid: adapted.uuid,
     vm_name: task.name,
     sequence: task.view.sequence,
-    first_instruction_ms: state.firstInstructionMs,
+    first_instruction_ms: firstInstructionMs,
+    up_ms: silence === undefined ? (signMs ?? firstInstructionMs ?? nowMs) : null,
+    no_sign: silence?.message ?? null,
+  };
+}
+
+function result(parts: {
+  standing: RecoverStanding;
+  notes: readonly string[];
+  state: RecoveryState;
+  awakening: Awakening;
+}): RecoverResult {
+  const { standing, notes, state, awakening } = parts;
+  return {
+    ...standing,
     sign_of_life: state.sign,
     sign_of_life_ms: state.signMs,
     console_tail: awakening.consoleTail,
     independent: state.isIndependent,
     directory: state.directory,
-    notes: [...adapted.notes, ...awakening.notes],
+    notes: [...notes, ...awakening.notes],
   };
 }

@@ -86,13 +86,22 @@ const NO_WAY_TO_TELL =
   'The VM has no serial port and no guest agent, so nothing tells whether its guest has booted.';
 
 /** Throws Failure timeout when there was no sign of life. */
-export function requireSign({ state, canTell, consoleTail }: Awakening, task: RecoverTask): void {
-  if (state.sign !== null) return;
+export function requireSign(awakening: Awakening, task: RecoverTask): void {
+  const silence = silenceOf(awakening, task);
+  if (silence !== undefined) throw silence;
+}
+
+/** Why the VM does not count as up; undefined when it does. */
+export function silenceOf(
+  { state, canTell, consoleTail }: Awakening,
+  task: RecoverTask,
+): Failure | undefined {
+  if (state.sign !== null) return undefined;
   const wanted = task.sign_of_life.serial_text;
-  if (!canTell && wanted === null) return;
+  if (!canTell && wanted === null) return undefined;
   const seconds = Math.round(task.sign_of_life.timeout_ms / 1000);
   const why = canTell ? `gave no sign of life within ${seconds} s` : 'has no serial port to give a sign on';
-  throw new Failure('timeout', `recover ${task.name}: the VM was started, but ${why}`, {
+  return new Failure('timeout', `recover ${task.name}: the VM was started, but ${why}`, {
     hint: `Look at its console; the last it said: ${consoleTail.slice(-200).trim() || 'nothing'}`,
   });
 }

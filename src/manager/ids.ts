@@ -12,7 +12,8 @@ export type IdKind =
   | 'seed'
   | 'token'
   | 'group'
-  | 'plan';
+  | 'plan'
+  | 'run';
 
 export function newId(random: Random, kind: IdKind): string {
   return `${kind}-${randomHex(random, 6)}`;

@@ -14,6 +14,8 @@ const MANAGER = {
   advertisedHost: text,
   socketPath: optional(absolutePath, '/run/antipode/manager.sock'),
   databaseUrl: optional(text, ''),
+  /** Programs that plans may run, which only root can put there. Null: none. */
+  planCommandsDirectory: optional(absolutePath, null),
 };
 
 export type ManagerConfig = ConfigOf<typeof MANAGER>;

@@ -44,6 +44,9 @@ import { Replicas } from './replicas.ts';
 import { Reprotections } from './reprotections.ts';
 import { Retired } from './retired.ts';
 import { RpoWatch } from './rpo-watch.ts';
+import { stepWork } from './runs/execute/executors.ts';
+import { RunEngine } from './runs/run-engine.ts';
+import { Runs } from './runs/runs.ts';
 import { Seeds } from './seeds.ts';
 import { openSiteIdentity } from './site-identity.ts';
 import { GuestTasks } from './guest-tasks.ts';
@@ -80,10 +83,12 @@ export class Manager implements AsyncDisposable {
   readonly plans: Plans;
   readonly readiness: Readiness;
   readonly planImport: PlanImport;
+  readonly runs: Runs;
   readonly watch: RpoWatch;
   readonly status: Status;
   readonly #engine: RecoveryEngine;
   readonly #documents: Documents;
+  readonly #runEngine: RunEngine;
   readonly #stop = new AbortController();
   readonly #loops: Promise<void>[] = [];
   /** Whether each paired site answered the last comparison, by its id. */
@@ -117,6 +122,18 @@ export class Manager implements AsyncDisposable {
     this.plans = new Plans(context);
     this.readiness = new Readiness(context, this.plans, this.peers);
     this.planImport = new PlanImport(context, this.peers, this);
+    const { clock, config, db, identity } = context;
+    const work = stepWork({
+      db,
+      clock,
+      recoveries: this.recoveries,
+      sources: this.sourceCopies,
+      guests: this.guests,
+      commandsDirectory: config.planCommandsDirectory,
+    });
+    this.runs = new Runs(context, { plans: this.plans, peers: this.peers, work });
+    const holder = { managerId: identity.managerId, startedMs: clock.now() };
+    this.#runEngine = new RunEngine(context, work, holder);
     this.watch = new RpoWatch(context);
     this.status = new Status(context, this.protections, this.watch);
     this.#engine = new RecoveryEngine(
@@ -183,6 +200,7 @@ export class Manager implements AsyncDisposable {
       await this.watch.look();
       await this.readiness.look();
     });
+    this.#loop('runs', LOOK_EVERY_MS, () => this.#runEngine.advance());
     this.#loop('sync', SYNC_EVERY_MS, async () => {
       await this.replicas.carryOutDeletes();
       const peers = await this.peers.list();
@@ -221,7 +239,7 @@ export class Manager implements AsyncDisposable {
     const signal = this.#stop.signal;
     const run = async (): Promise<void> => {
       while (!signal.aborted) {
-        const topics = name === 'look' ? (['jobs', 'reports'] as const) : [];
+        const topics = name === 'look' || name === 'runs' ? (['jobs', 'reports'] as const) : [];
         const news = this.context.changes.next(topics, everyMs, signal);
         try {
           await work();
@@ -248,6 +266,7 @@ export class Manager implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Failure('cancelled', 'the manager stops'));
     await this.#close();
+    await this.#runEngine.stop();
     await Promise.all(this.#loops);
     await this.context.db.destroy();
   }

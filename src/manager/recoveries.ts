@@ -17,7 +17,9 @@ import {
 import { closeTaskId, discardTaskId, recoverTaskId, viewTaskId } from './recovery-tasks.ts';
 import type { Replicas } from './replicas.ts';
 import { findClaim } from './store/claim-store.ts';
+import type { Database } from './store/database.ts';
 import { addJob, findJob, jobsInState, listJobs, setJobState, type Job } from './store/job-store.ts';
+import type { ReplicaRecord } from './store/replica-store.ts';
 import { tasksOfJob, type Task } from './store/task-store.ts';
 
 /** Under TCG a guest may take minutes to its first sign of life. */
@@ -32,6 +34,16 @@ const TASK_OF_STEP: Record<string, (jobId: string) => string> = {
   close_view: closeTaskId,
 };
 
+/** Of a recovery that is a step of a plan's run. */
+export type StartOptions = {
+  id?: string;
+  storagePath?: string | null;
+  /** The protected site is known not to answer, and is not asked. */
+  isSourceSilent?: boolean;
+  /** Called first in the transaction that records the job; throws when that is not to be. */
+  within?: (at: Database) => Promise<void>;
+};
+
 export class Recoveries {
   readonly #context: Context;
   readonly #peers: Peers;
@@ -44,7 +56,7 @@ export class Recoveries {
   }
 
   /** Throws, with nothing changed, when something speaks against it. */
-  async start(asked: RecoveryRequest): Promise<RecoveryView> {
+  async start(asked: RecoveryRequest, options: StartOptions = {}): Promise<RecoveryView> {
     const { changes, clock, db, events, random } = this.#context;
     const purpose = asked.purpose ?? 'recovery';
     checkTestNetwork(asked);
@@ -57,18 +69,17 @@ export class Recoveries {
     const host = chooseHost(this.#context, asked, replica);
     const back = purpose === 'test' ? undefined : { replica, hostId: host.id };
     checkName(this.#context, name, jobs, back);
-    const isForced = asked.force === true;
     if (purpose === 'migration') await checkMigration(this.#peers, { replica, report, host }, asked);
-    const source =
-      purpose === 'recovery' ? await checkSource(this.#context, this.#peers, replica, isForced) : 'answers';
+    const isForced = asked.force === true;
+    const source = await this.#source(replica, { purpose, isForced, ...options });
     const highest = (await findClaim(db, replica.vm_uuid))?.epoch ?? 0;
     const job = {
-      id: newId(random, 'job'),
+      id: options.id ?? newId(random, 'job'),
       kind: 'recovery',
       replica_id: replica.id,
       created_ms: clock.now(),
       request: {
-        ...settingsOf(asked),
+        ...settingsOf(asked, options),
         replica_id: replica.id,
         vm_name: replica.vm_name,
         name,
@@ -80,6 +91,7 @@ export class Recoveries {
       },
     } as const;
     await db.transaction().execute(async (at) => {
+      await options.within?.(at);
       // Asked once more inside the transaction: the checks above waited for another site.
       const now = await jobsInState(at, OPEN);
       if (purpose !== 'test') checkOthers(replica, now);
@@ -94,6 +106,20 @@ export class Recoveries {
     });
     changes.notify('jobs');
     return this.view(await this.#get(job.id));
+  }
+
+  async #source(
+    replica: ReplicaRecord,
+    asked: { purpose: Job['request']['purpose']; isForced: boolean; isSourceSilent?: boolean },
+  ): Promise<'answers' | 'silent'> {
+    if (asked.purpose !== 'recovery') return 'answers';
+    if (asked.isSourceSilent === true) return 'silent';
+    return checkSource(this.#context, this.#peers, replica, asked.isForced);
+  }
+
+  async find(id: string): Promise<RecoveryView | undefined> {
+    const job = await findJob(this.#context.db, id);
+    return job === undefined ? undefined : this.view(job);
   }
 
   async list(limit: number, beforeMs: number): Promise<RecoveryView[]> {
@@ -189,9 +215,10 @@ export class Recoveries {
 }
 
 /** What was asked for, or goes without asking. */
-function settingsOf(asked: RecoveryRequest) {
+function settingsOf(asked: RecoveryRequest, options: StartOptions) {
   return {
     point: asked.point ?? 0,
+    storage_path: options.storagePath ?? null,
     networks: asked.networks ?? {},
     test_network: asked.test_network ?? null,
     reprotect: asked.reprotect ?? false,
@@ -199,7 +226,7 @@ function settingsOf(asked: RecoveryRequest) {
     shut_down: asked.shut_down ?? 'guest',
     shut_down_timeout_ms: asked.shut_down_timeout_ms ?? DEFAULT_SHUT_DOWN_TIMEOUT_MS,
     sign_of_life_timeout_ms: asked.sign_of_life_timeout_ms ?? SIGN_OF_LIFE_TIMEOUT_MS,
-  };
+  } as const;
 }
 
 function openedSequence(task: Task | undefined): number | undefined {

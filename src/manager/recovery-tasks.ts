@@ -45,7 +45,7 @@ export function recoverTask(
     // A test is isolated unless it was told which networks to use.
     ...(testNetwork === undefined ? {} : { test_network: testNetwork }),
     default_network: request.purpose === 'test' ? null : defaultNetwork(host),
-    storage_path: host.report?.host.storage_path ?? '',
+    storage_path: request.storage_path ?? host.report?.host.storage_path ?? '',
     sign_of_life: { serial_text: request.serial_text, timeout_ms: request.sign_of_life_timeout_ms },
   };
 }

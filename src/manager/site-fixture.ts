@@ -40,6 +40,7 @@ export class TestSite implements AsyncDisposable {
       advertisedHost: '127.0.0.1',
       socketPath: joinPath(directory, 'manager.sock'),
       databaseUrl: databaseUrl ?? sqliteIn(joinPath(directory, 'data')),
+      planCommandsDirectory: null,
     });
     return new TestSite(directory, config, await startManager(config));
   }

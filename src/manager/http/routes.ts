@@ -11,6 +11,7 @@ import { REBUILD_ROUTES } from './rebuild-routes.ts';
 import { RECOVERY_ROUTES } from './recovery-routes.ts';
 import { REPROTECTION_ROUTES } from './reprotection-routes.ts';
 import type { Route } from './route.ts';
+import { RUN_ROUTES } from './run-routes.ts';
 import { SITE_ROUTES } from './site-routes.ts';
 
 export const ROUTES: readonly Route[] = [
@@ -20,6 +21,7 @@ export const ROUTES: readonly Route[] = [
   ...RECOVERY_ROUTES,
   ...PLAN_ROUTES,
   ...REPROTECTION_ROUTES,
+  ...RUN_ROUTES,
   ...FENCE_ROUTES,
   ...ADMIN_ROUTES,
   ...READINESS_ROUTES,

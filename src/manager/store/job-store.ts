@@ -14,6 +14,8 @@ export type JobRequest = Required<Omit<RecoveryRequest, 'vm' | 'force'>> & {
   /** The protected site's manager did not answer when this began: it is not waited for. */
   is_source_silent: boolean;
   host_id: string;
+  /** Of a plan's VM: the directory for its disks. */
+  storage_path: string | null;
   server_id: string;
 };
 

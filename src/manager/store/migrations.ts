@@ -50,8 +50,8 @@ const RECOVERY_PLANS = [
   `create index runs_by_state on runs (state)`,
   `create table run_steps (
     run_id text not null, key text not null, position bigint not null, kind text not null, vm_uuid text,
-    body text not null, state text not null, attempts bigint not null, started_ms bigint, ended_ms bigint,
-    failure text, note text, result text, primary key (run_id, key))`,
+    body text not null, state text not null, attempts bigint not null, tries bigint not null, started_ms bigint,
+    ended_ms bigint, failure text, note text, result text, answer text, primary key (run_id, key))`,
   `alter table protections add column from_old_copy bigint not null default 0`,
   `alter table replicas add column seed_sequence bigint`,
   `alter table replicas add column seed_note text`,

@@ -237,12 +237,16 @@ export interface RunStepsTable {
   /** What it does and what it waits for, as it was decided when the run began. */
   body: string;
   state: string;
+  /** Tries over the whole life of the run, and since it began or was resumed. */
   attempts: number;
+  tries: number;
   started_ms: number | null;
   ended_ms: number | null;
   failure: string | null;
   note: string | null;
   result: string | null;
+  /** Of a message: what a person said. */
+  answer: string | null;
 }
 
 /** What a paired site gave this one to keep, in case that it loses its database. */
