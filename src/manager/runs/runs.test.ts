@@ -90,10 +90,7 @@ test('a run is refused with everything that is known, a disaster says in advance
   // Replication stopped long ago.
   await eastServer.holds(replicaId, [Date.now() - 120_000]);
   const late = await ask('migration');
-  assert.match(
-    late.refusals[0]!.message,
-    /is behind: its newest point is 2 min old, with an RPO of 5\.0 s/,
-  );
+  assert.match(late.refusals[0]!.message, /is behind: its newest point is 2 min old, with an RPO of 5\.0 s/);
   const lateTest = await ask('disaster');
   assert.deepEqual([lateTest.is_possible, lateTest.refusals], [true, []]);
   assert.match(lateTest.warnings.join(), /is behind/);
