@@ -58,6 +58,11 @@ export function digestBatch(key: string, bytes: Uint8Array): Uint8Array {
   return copier.digestCopy(key, bytes.subarray(0, COPIED_BLOCKS * BLOCK_BYTES));
 }
 
+/** Whether these bytes are known to begin where a page of the processor's memory does. */
+export function beginsAtPage(bytes: Uint8Array): boolean {
+  return hashers.has(bytes.buffer) && bytes.byteOffset % BLOCK_BYTES === 0;
+}
+
 /**
  * `bytes` of memory whose blocks are digested where they lie, by this thread. Ordinary memory where the runtime has no
  * address space for more of the other: each takes gigabytes of it, whatever its length.

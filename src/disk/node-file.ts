@@ -8,6 +8,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { FileHandle } from 'node:fs/promises';
+import { DirectWrites } from './direct-writes.ts';
 import { BLOCK_BYTES } from './disk.ts';
 import type { File } from './file-system.ts';
 import { asStorage } from './storage-failure.ts';
@@ -19,10 +20,12 @@ const ZEROES = new Uint8Array(256 * 1024);
 export class NodeFile implements File {
   readonly #handle: FileHandle;
   readonly #path: string;
+  readonly #direct: DirectWrites;
 
   constructor(handle: FileHandle, path: string) {
     this.#handle = handle;
     this.#path = path;
+    this.#direct = new DirectWrites(handle.fd);
   }
 
   read(offset: number, target: Uint8Array): Promise<number> {
@@ -77,10 +80,14 @@ export class NodeFile implements File {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await asStorage(`close ${this.#path}`, () => this.#handle.close());
+    await asStorage(`close ${this.#path}`, async () => {
+      await this.#direct[Symbol.asyncDispose]();
+      await this.#handle.close();
+    });
   }
 
   async #write(offset: number, bytes: Uint8Array): Promise<void> {
+    if (await this.#direct.tryWrite(offset, bytes)) return;
     for (let done = 0; done < bytes.length;) {
       const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, offset + done);
       done += bytesWritten;

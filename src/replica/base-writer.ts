@@ -7,7 +7,7 @@
  */
 import assert from 'node:assert/strict';
 import { DIGEST_BYTES } from '#/disk/digest.ts';
-import { BLOCK_BYTES } from '#/disk/disk.ts';
+import { blockCount, BLOCK_BYTES } from '#/disk/disk.ts';
 import type { File } from '#/disk/file-system.ts';
 import { segmentPayload, type Run, type Segment } from '#/wire/segment.ts';
 import { writeNodes, writePages } from './base-arrays.ts';
@@ -36,6 +36,8 @@ export class BaseWriter implements AsyncDisposable {
   /** Bytes between two barriers. */
   readonly #barrierBytes: number;
   #bytes = 0;
+  /** Length of the base. */
+  #length: number;
 
   static async open(state: DiskState, barrierBytes: number): Promise<BaseWriter> {
     const { files, directory } = state.place;
@@ -44,10 +46,13 @@ export class BaseWriter implements AsyncDisposable {
     const digests = await files.open(basePath(directory, id, 'base.digests'), 'read-write');
     const tree = await files.open(basePath(directory, id, 'base.tree'), 'read-write');
     const marks = await files.open(basePath(directory, id, 'base.marks'), 'read-write');
-    return new BaseWriter(state, { base, digests, tree, marks }, barrierBytes);
+    const writer = new BaseWriter(state, { base, digests, tree, marks }, barrierBytes);
+    writer.#length = await base.bytes();
+    return writer;
   }
 
   private constructor(state: DiskState, files: Files, barrierBytes: number) {
+    this.#length = 0;
     this.#barrierBytes = barrierBytes;
     this.#state = state;
     this.#files = files;
@@ -111,11 +116,20 @@ export class BaseWriter implements AsyncDisposable {
       const touched = page.touched.subarray(index, index + run.count);
       // Two writes of one block may overtake each other: the first one has to arrive before the second begins.
       if (touched.includes(1)) await this.#queue.drain();
+      await this.#grow((run.first + run.count) * BLOCK_BYTES);
       await this.#queue.write(run.first * BLOCK_BYTES, bytes, arrived);
       page.digests.set(digests, index * DIGEST_BYTES);
       touched.fill(1);
     });
     this.#bytes += bytes.length;
+  }
+
+  /** A file system writes into a hole with less ado than behind a file's end, and several such writes at once. */
+  async #grow(end: number): Promise<void> {
+    if (end <= this.#length) return;
+    const blocks = blockCount(this.#state.disk.bytes);
+    this.#length = Math.min(blocks * BLOCK_BYTES, Math.ceil(end / this.#barrierBytes) * this.#barrierBytes);
+    await this.#files.base.truncate(this.#length);
   }
 
   async #writeZeros(run: Run): Promise<void> {
