@@ -153,6 +153,7 @@ test('a running copy is paused by the claim of another site, is refused to start
   assert.match(xml, /<owner:note xmlns:owner="urn:owner">kept/);
   const { yielded } = await readMark(domain);
   assert.deepEqual([yielded?.epoch, yielded?.siteId, yielded?.wasPaused], [2, EAST, true]);
+  assert.equal(yielded?.hadAutostart, true);
   const [event, ...rest] = host.events.pending();
   assert.deepEqual(rest, []);
   assert.equal(event?.kind, 'fence.yielded');
@@ -205,10 +206,14 @@ test('a copy that is released goes on where it was paused, and starts again', as
   await host.fencing.take({ claims: [await order(2, EAST)] });
   await until('it yields', isYielded(host));
   assert.equal((await readMark(domain)).claim?.epoch, 1, 'what it was stays in its definition');
-  await host.fencing.take({ claims: [await order(3, WEST, true)] });
+  // Another site takes it over from the one that had: what was before both is still known.
+  await host.fencing.take({ claims: [await order(3, EAST)] });
+  await until('it yields to that one', async () => (await readMark(domain)).yielded?.epoch === 3);
+  await host.fencing.take({ claims: [await order(4, WEST, true)] });
   await until('it runs', async () => (await stateOf(domain)) === 'running');
-  await until('it is marked', async () => (await readMark(domain)).claim?.epoch === 3);
+  await until('it is marked', async () => (await readMark(domain)).claim?.epoch === 4);
   assert.equal((await readMark(domain)).yielded, undefined);
+  assert.equal(await domain.isAutostart(), true, 'it starts by itself as it did');
   await until('it is told', () => host.events.pending().some(({ kind }) => kind === 'fence.released'));
   assert.deepEqual(host.fencing.reports(), []);
   await domain.destroy();
@@ -283,7 +288,10 @@ test('an agent that dies before any step of yielding or of a release comes to th
       await until(`it ends well: ${where}`, async () => {
         const { yielded, claim } = await readMark(domain);
         const state = await stateOf(domain);
-        if (goal === 'released') return state === 'running' && yielded === undefined && claim?.epoch === 3;
+        if (goal === 'released') {
+          const isRunning = state === 'running' && (await domain.isAutostart());
+          return isRunning && yielded === undefined && claim?.epoch === 3;
+        }
         return state === 'paused' && yielded?.wasPaused === true && !(await domain.isAutostart());
       });
       steps = survives;

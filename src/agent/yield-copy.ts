@@ -38,12 +38,15 @@ export async function yieldCopy(
   const done: string[] = [];
   const before = await readMark(domain);
   const wasRunning = await isRunning(domain);
+  const isAutostarted = await hasAutostart(domain);
   const known = isSame(before.yielded, to.claim) ? before.yielded : undefined;
   const yielded = known ?? {
     epoch: to.claim.epoch,
     siteId: to.claim.site_id,
     atMs: to.nowMs,
-    wasPaused: wasRunning && to.policy === 'pause',
+    // What an earlier yielding has changed, nobody has changed back.
+    wasPaused: (wasRunning && to.policy === 'pause') || before.yielded?.wasPaused === true,
+    hadAutostart: isAutostarted || before.yielded?.hadAutostart === true,
   };
   // Before it is paused, so that whoever finds it paused knows by whom; it must yield even if that cannot be written.
   let markFailure: unknown;
@@ -54,7 +57,7 @@ export async function yieldCopy(
     );
   }
   if (wasRunning) done.push(await stopRunning(domain, to.policy));
-  if (await hasAutostart(domain)) {
+  if (isAutostarted) {
     await domain.setAutostart(false);
     done.push('its autostart was turned off');
   }
@@ -75,7 +78,8 @@ export async function ownCopy(
   const before = await readMark(domain);
   if (before.claim?.signature === claim.signature && before.yielded === undefined) return 'as it was';
   const wasPaused = before.yielded?.wasPaused === true;
-  // Before the mark, since without it nobody would know that the copy is to be resumed.
+  // Before the mark, since without it nobody would know that the copy is to be resumed, and starts by itself.
+  if (before.yielded?.hadAutostart === true && (await domain.isPersistent())) await domain.setAutostart(true);
   if (wasPaused && (await domain.getState()).state === 'paused') await domain.resume();
   await writeMark(domain, { claim, yielded: undefined });
   return before.yielded === undefined ? 'marked' : 'released';

@@ -28,6 +28,8 @@ export type Yielded = {
   atMs: number;
   /** Whether it was running and was paused then, and may be resumed when it is released. */
   wasPaused: boolean;
+  /** Whether its autostart was on, which a release turns on again. */
+  hadAutostart: boolean;
 };
 
 export type EpochMark = { claim: EpochClaim | undefined; yielded: Yielded | undefined };
@@ -52,9 +54,14 @@ function filled(element: XmlElement, { claim, yielded }: EpochMark): XmlElement 
     'yielded-to-epoch': yielded === undefined ? undefined : String(yielded.epoch),
     'yielded-to-site': yielded?.siteId,
     'yielded-at': yielded === undefined ? undefined : String(yielded.atMs),
-    'yielded-paused': yielded === undefined ? undefined : yielded.wasPaused ? 'yes' : 'no',
+    'yielded-paused': yielded === undefined ? undefined : yesNo(yielded.wasPaused),
+    'yielded-autostart': yielded === undefined ? undefined : yesNo(yielded.hadAutostart),
   });
   return element;
+}
+
+function yesNo(isSo: boolean): string {
+  return isSo ? 'yes' : 'no';
 }
 
 /** The mark in a definition; undefined when there is none. */
@@ -98,6 +105,7 @@ function yieldedOf(element: XmlElement): Yielded | undefined {
     epoch: Number(attributeOf(element, 'yielded-to-epoch')),
     atMs: Number(attributeOf(element, 'yielded-at')),
     wasPaused: attributeOf(element, 'yielded-paused') === 'yes',
+    hadAutostart: attributeOf(element, 'yielded-autostart') === 'yes',
   };
   if (siteId === undefined || !Number.isSafeInteger(yielded.epoch) || !Number.isSafeInteger(yielded.atMs)) {
     return undefined;

@@ -21,7 +21,13 @@ import { RetiredCopies } from './retired-copies.ts';
 
 const UUID = '6f0c8f0e-6a77-4a52-9f3e-0d5b6a0c1d2f';
 const forever = new AbortController().signal;
-const yielded = { epoch: 2, siteId: 'site-east', atMs: 1_795_377_600_000, wasPaused: false };
+const yielded = {
+  epoch: 2,
+  siteId: 'site-east',
+  atMs: 1_795_377_600_000,
+  wasPaused: false,
+  hadAutostart: false,
+};
 
 let daemon: PrivateLibvirtd;
 let libvirt: Libvirt;
