@@ -143,7 +143,9 @@ function registerCleanup(program: Command): void {
     const first = await api.post<RecoveryView>(`/recoveries/${encodeURIComponent(which)}/cleanup`);
     const isQuiet = options.json === true;
     const view = options.wait ? await followRecovery(api, first, { isQuiet, signal: interrupted() }) : first;
-    if (isQuiet) return printJson(view);
+    if (isQuiet) printJson(view);
+    if (view.state === 'failed') throwIfFailed(view);
+    if (isQuiet) return;
     print(
       view.state === 'cleaned'
         ? `${view.name} is gone, and what its recovery made`

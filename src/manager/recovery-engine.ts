@@ -33,7 +33,7 @@ import {
   type Job,
 } from './store/job-store.ts';
 import { listReplicas, updateReplica } from './store/replica-store.ts';
-import { addTask, findTask, withdrawTask, type Task } from './store/task-store.ts';
+import { addTask, findTask, tasksOfJob, withdrawTask, type Task } from './store/task-store.ts';
 
 /** A forward step waits so long for a program that has stopped reporting. Cleaning waits until it is back. */
 const LOST_AFTER_MS = 5 * 60_000;
@@ -169,11 +169,15 @@ export class RecoveryEngine {
   async #do(job: Job, step: { name: StepName; position: number; startedMs: number }): Promise<Outcome> {
     const { name, startedMs } = step;
     if (isAtSource(name)) return fromStep(await this.#handover.carryOut(job, { ...step, name }));
-    return (await this.#doHere(job, name)) ?? this.#lost(job, name, startedMs) ?? 'waiting';
+    return (await this.#doHere(job, name, startedMs)) ?? this.#lost(job, name, startedMs) ?? 'waiting';
   }
 
   /** Undefined while a program is at it. */
-  async #doHere(job: Job, name: Exclude<StepName, SourceStep>): Promise<Outcome | undefined> {
+  async #doHere(
+    job: Job,
+    name: Exclude<StepName, SourceStep>,
+    startedMs: number,
+  ): Promise<Outcome | undefined> {
     switch (name) {
       case 'raise_epoch':
         return this.#raiseEpoch(job);
@@ -184,9 +188,9 @@ export class RecoveryEngine {
       case 'recover':
         return this.#recover(job);
       case 'discard':
-        return this.#discard(job);
+        return this.#discard(job, startedMs);
       case 'close_view':
-        return this.#closeView(job);
+        return this.#closeView(job, startedMs);
     }
   }
 
@@ -287,22 +291,33 @@ export class RecoveryEngine {
     return { from_site_id: fromSiteId, to_site_id: identity.siteId };
   }
 
-  async #discard(job: Job): Promise<Outcome | undefined> {
+  async #discard(job: Job, startedMs: number): Promise<Outcome | undefined> {
     const { db } = this.#context;
     const recoverId = recoverTaskId(job.id);
     if ((await findTask(db, recoverId)) === undefined) return 'done';
     await withdrawTask(db, recoverId);
-    const body = { id: discardTaskId(job.id), kind: 'discard', recover_task_id: recoverId } as const;
+    const id = await this.#undoTaskId(job, { first: discardTaskId(job.id), startedMs });
+    const body = { id, kind: 'discard', recover_task_id: recoverId } as const;
     return outcomeOf(await this.#order(job, job.request.host_id, body));
   }
 
-  async #closeView(job: Job): Promise<Outcome | undefined> {
+  async #closeView(job: Job, startedMs: number): Promise<Outcome | undefined> {
     const { db } = this.#context;
     const openId = viewTaskId(job.id);
     if ((await findTask(db, openId)) === undefined) return 'done';
     await withdrawTask(db, openId);
-    const body = { id: closeTaskId(job.id), kind: 'close_view', open_task_id: openId } as const;
+    const id = await this.#undoTaskId(job, { first: closeTaskId(job.id), startedMs });
+    const body = { id, kind: 'close_view', open_task_id: openId } as const;
     return outcomeOf(await this.#order(job, job.request.server_id, body));
+  }
+
+  /** Of a step that undoes: another task than the one that failed before the step began. */
+  async #undoTaskId(job: Job, { first, startedMs }: { first: string; startedMs: number }): Promise<string> {
+    const all = (await tasksOfJob(this.#context.db, job.id)).filter(({ id }) => id.startsWith(first));
+    const last = all.at(-1);
+    if (last === undefined) return first;
+    const isOld = last.state === 'failed' && last.created_ms < startedMs;
+    return isOld ? `${first}-${all.length + 1}` : last.id;
   }
 
   async #order(job: Job, memberId: string, body: Task['body']): Promise<Task> {

@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import { nextMove, type StepName } from './recovery-plan.ts';
 import type { Job, JobStep } from './store/job-store.ts';
 
-type Part = Pick<Job, 'state' | 'steps' | 'request'>;
+type Part = Pick<Job, 'state' | 'steps' | 'request' | 'updated_ms'>;
 
 function jobOf(purpose: Job['request']['purpose']): Part {
-  return { state: 'running', steps: [], request: { purpose } as Job['request'] };
+  return { state: 'running', steps: [], updated_ms: 0, request: { purpose } as Job['request'] };
 }
 
 /** Does what the move says; a step succeeds unless it is `failing`. Resolves with the names of the steps done. */
@@ -129,7 +129,7 @@ test('one that cannot be started again stays failed, and a cleanup tries that on
   const move = nextMove(job);
   assert(move.kind === 'finish' && move.state === 'failed');
   assert.match(move.failure?.message ?? '', /^the link is slow; and it was not started again/);
-  assert.deepEqual(run({ ...job, state: 'cleaning' }).done, ['start_source']);
+  assert.deepEqual(run({ ...job, state: 'cleaning', updated_ms: 1 }).done, ['start_source']);
 });
 
 test('a cleanup of a migration, wherever it was, takes down what is here before the VM is given back', () => {

@@ -44,7 +44,9 @@ export type Move =
   | { kind: 'finish'; state: JobState; failure?: FailureReport }
   | { kind: 'none' };
 
-export function nextMove(job: Pick<Job, 'state' | 'steps' | 'request'>): Move {
+type Part = Pick<Job, 'state' | 'steps' | 'request' | 'updated_ms'>;
+
+export function nextMove(job: Part): Move {
   if (job.state === 'running') return forward(job);
   if (job.state === 'cleaning') return cleaning(job);
   return { kind: 'none' };
@@ -85,7 +87,7 @@ function isBegun(steps: Job['steps'], name: StepName): boolean {
 }
 
 /** Undoes in reverse order. A forward step that was cut by the cleanup stays in the record as it was. */
-function cleaning({ steps, request }: Pick<Job, 'steps' | 'request'>): Move {
+function cleaning({ steps, request, updated_ms: beganMs }: Part): Move {
   const isDone = (name: StepName): boolean =>
     steps.some((step) => step.name === name && step.state === 'done');
   const wanted: StepName[] = [];
@@ -100,6 +102,10 @@ function cleaning({ steps, request }: Pick<Job, 'steps' | 'request'>): Move {
     last.name === 'start_source' ||
     (last.name === 'close_view' && !isForwardClose(steps, request));
   if (isUndoing && last.state === 'running') return carryOut(last);
+  // What failed in an earlier cleanup is tried again by this one; what fails in this one is for a person to look at.
+  if (isUndoing && last.state === 'failed' && (last.ended_ms ?? 0) >= beganMs) {
+    return { kind: 'finish', state: 'failed', failure: last.failure ?? UNKNOWN };
+  }
   return { kind: 'begin', position: steps.length, name };
 }
 

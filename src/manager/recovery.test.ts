@@ -241,3 +241,29 @@ test('what speaks against a recovery is said before anything is changed', async 
   assert.deepEqual(jobs.items, []);
   assert.equal((await eastServer.now()).replicas[0]?.epoch, 1);
 });
+
+test('a cleanup that fails says so once, and may be asked for again', async () => {
+  await using sites = await twoSites();
+  const { east, eastAgent, eastServer } = sites;
+  await protectedLedger(sites);
+  const started = await east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', purpose: 'test' });
+  await eastServer.finish(doneTask((await eastServer.task('open_view')).id, VIEW));
+  await eastAgent.finish(doneTask((await eastAgent.task('recover')).id));
+  await settled(east, started.id, 'ready');
+  await east.api('POST', '/recoveries/ledger/cleanup');
+  const first = await eastAgent.task('discard');
+  await eastAgent.finish(failedTask(first.id, 'a VM without the mark uses its files'));
+  const failed = await settled(east, started.id, 'failed');
+  assert.match(failed.failure?.message ?? '', /uses its files/);
+  assert.deepEqual(
+    failed.steps.map(({ name }) => name),
+    ['open_view', 'recover', 'discard'],
+  );
+  await eastAgent.now();
+  await east.api('POST', '/recoveries/ledger/cleanup');
+  const second = await eastAgent.task('discard');
+  assert.notEqual(second.id, first.id);
+  await eastAgent.finish(doneTask(second.id));
+  await eastServer.finish(doneTask((await eastServer.task('close_view')).id));
+  await settled(east, started.id, 'cleaned');
+});
