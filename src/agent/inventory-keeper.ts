@@ -79,6 +79,9 @@ export class InventoryKeeper {
       libvirt.getNode(),
       libvirt.listNetworks(),
     ]);
+    const vms = await readInventory(libvirt);
+    // Together: a host that names its libvirt has been looked at.
+    this.#vms = vms;
     this.#host = {
       libvirt_version: `${version.major}.${version.minor}.${version.release}`,
       memory_bytes: node.memoryBytes,
@@ -86,7 +89,6 @@ export class InventoryKeeper {
       networks: networks.map(({ name }) => name).slice(0, NETWORKS_MAX),
       ...(capabilities === undefined ? {} : { capabilities }),
     };
-    this.#vms = await readInventory(libvirt);
     await this.#lookAtCapabilities(libvirt);
   }
 

@@ -36,38 +36,57 @@ export class Seeds {
    * claim of the site that asks and that site asks for the replica to be filled from it.
    */
   checkCopies(siteId: string, request: ReplicaRequest): void {
+    const named = this.#context.inventory
+      .vms()
+      .filter(({ vm }) => vm.uuid === request.vm_uuid || vm.name === request.vm_name);
+    for (const found of named) this.#checkCopy(found, siteId, request);
+    if (named.length === 0 && request.from_old_copy === true) this.#checkHosts(request);
+  }
+
+  #checkCopy({ agent, vm }: FoundVm, siteId: string, request: ReplicaRequest): void {
     const { config, inventory } = this.#context;
     const site = `site ${config.siteName}`;
-    for (const { agent, vm } of inventory.vms()) {
-      if (vm.uuid !== request.vm_uuid && vm.name !== request.vm_name) continue;
-      if (vm.uuid !== request.vm_uuid || request.claim === undefined) {
-        throw new Failure('already_exists', `${site} has a VM ${vm.name} already`, {
-          hint: 'Rename or remove that VM, because a recovery would need its name.',
-        });
-      }
-      if (request.from_old_copy !== true) {
-        throw new Failure('already_exists', `${site} has the old copy of VM ${request.vm_name} still`, {
-          hint: `Fill the replica from it: antipode reprotect ${request.vm_name}. Or remove that copy.`,
-        });
-      }
-      if (!inventory.isFresh(agent)) {
-        throw new Failure(
-          'unreachable',
-          `host ${agent.name} of ${site} has the old copy and does not report`,
-          {
-            hint: `Start the agent on ${agent.name}, so that the copy yields.`,
-          },
-        );
-      }
-      if (isYielded({ agent, vm }, siteId, request.claim.epoch)) continue;
-      throw new Failure(
-        'replica_busy',
-        `the old copy of VM ${vm.name} on host ${agent.name} has not yielded yet`,
-        {
-          hint: 'See how it stands there with: antipode fence. Then try again.',
-        },
-      );
+    if (vm.uuid !== request.vm_uuid || request.claim === undefined) {
+      throw new Failure('already_exists', `${site} has a VM ${vm.name} already`, {
+        hint: 'Rename or remove that VM, because a recovery would need its name.',
+      });
     }
+    if (request.from_old_copy !== true) {
+      throw new Failure('already_exists', `${site} has the old copy of VM ${request.vm_name} still`, {
+        hint: `Fill the replica from it: antipode reprotect ${request.vm_name}. Or remove that copy.`,
+      });
+    }
+    if (!inventory.isFresh(agent)) {
+      throw new Failure('unreachable', `host ${agent.name} of ${site} has the old copy and does not report`, {
+        hint: `Start the agent on ${agent.name}, so that the copy yields.`,
+      });
+    }
+    if (isYielded({ agent, vm }, siteId, request.claim.epoch)) return;
+    const where = `VM ${vm.name} on host ${agent.name}`;
+    throw new Failure('replica_busy', `the old copy of ${where} has not yielded yet`, {
+      hint: 'See how it stands there with: antipode fence. Then try again.',
+    });
+  }
+
+  /** A site that has just come back does not know yet what its hosts have: everything would be copied for nothing. */
+  #checkHosts(request: ReplicaRequest): void {
+    const { config, inventory } = this.#context;
+    const silent = inventory.agents().find((agent) => {
+      const host = agent.report?.host;
+      // An agent that has not reached libvirt since its start has looked at no VM.
+      return !inventory.isFresh(agent) || host?.libvirt_version === '' || host?.libvirt_failure !== null;
+    });
+    if (silent === undefined) return;
+    const where = `host ${silent.name} of site ${config.siteName}`;
+    throw new Failure(
+      'replica_busy',
+      `whether ${where} has the old copy of ${request.vm_name} is not known yet`,
+      {
+        hint:
+          'Wait until its agent reports, with libvirt running. To copy everything instead, at the site that runs it: ' +
+          `antipode protect ${request.vm_name} --to ${config.siteName}`,
+      },
+    );
   }
 
   /** The copy that the replica can be filled from, or why there is none. */
