@@ -32,6 +32,7 @@ import { failureReport } from './protection.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { TestNetworks } from './recover-network.ts';
 import { runRecover, type RecoverStanding } from './recover-task.ts';
+import { takePicture } from './picture-task.ts';
 import { targetHost } from './target-host.ts';
 import { StepLog } from './step-log.ts';
 import { TaskReports } from './task-reports.ts';
@@ -227,6 +228,9 @@ export class AgentTasks {
       const libvirt = await this.#parts.libvirt.ready(signal);
       const context = { libvirt, clock, states: this.#states, records: this.#guestRecords, steps };
       return runGuestTask(task, context, signal);
+    }
+    if (task.kind === 'picture') {
+      return await takePicture(task, await this.#parts.libvirt.ready(signal), signal);
     }
     if (task.kind === 'discard') {
       const { recover_task_id: id } = task;

@@ -35,6 +35,19 @@ export async function requestJson(target: Target, call: Call): Promise<unknown> 
   }
 }
 
+/** The reply as it comes, for files. Throws as `requestJson` does. */
+export async function requestBytes(target: Target, call: Call): Promise<Buffer> {
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  const response = await open(target, { ...call, signal });
+  try {
+    const bytes = await bytesOf(response);
+    if ((response.statusCode ?? 0) >= 400) decode(response.statusCode ?? 0, bytes.toString());
+    return bytes;
+  } catch (error) {
+    throw wrapped(error, target, { ...call, signal });
+  }
+}
+
 /** The response as soon as its head is there: for streams. */
 export async function open(target: Target, call: Call): Promise<IncomingMessage> {
   const body = call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body));
@@ -74,6 +87,10 @@ function start(target: Target, call: Call, body: Buffer | undefined): ClientRequ
 }
 
 async function textOf(response: IncomingMessage): Promise<string> {
+  return (await bytesOf(response)).toString();
+}
+
+async function bytesOf(response: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -82,7 +99,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
       throw new Failure('protocol_corrupt', 'the reply of the manager is too long');
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  return Buffer.concat(chunks);
 }
 
 function decode(status: number, text: string): unknown {

@@ -1,7 +1,7 @@
 /** The API of one manager, as the commands use it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, failureIn } from '#/lib/failure.ts';
-import { open, requestJson, type Target } from './http-json.ts';
+import { open, requestBytes, requestJson, type Target } from './http-json.ts';
 
 export type StreamMessage = { kind: 'event'; data: unknown } | { kind: 'change' };
 
@@ -17,6 +17,11 @@ export class ManagerApi {
 
   async get<Reply>(path: string, signal?: AbortSignal): Promise<Reply> {
     return (await requestJson(this.#target, { method: 'GET', path: `/api/v1${path}`, signal })) as Reply;
+  }
+
+  /** A file. */
+  async bytes(path: string): Promise<Buffer> {
+    return requestBytes(this.#target, { method: 'GET', path: `/api/v1${path}` });
   }
 
   async post<Reply>(path: string, body?: unknown): Promise<Reply> {

@@ -68,6 +68,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./replica-commands.ts')).registerReplicaCommands,
   },
   {
+    names: ['report'],
+    load: async () => (await import('./report-commands.ts')).registerReportCommands,
+  },
+  {
     names: ['rebuild'],
     load: async () => (await import('./rebuild-commands.ts')).registerRebuildCommands,
   },

@@ -8,6 +8,7 @@
 import { Type, type Static } from 'typebox';
 import { GuestTask } from './guest-tasks.ts';
 import { HandoverTask } from './handover-tasks.ts';
+import { PictureTask } from './picture-task.ts';
 import { RemoveRetiredTask } from './retire-tasks.ts';
 import { SeedTask } from './seed-tasks.ts';
 
@@ -204,6 +205,7 @@ export const AgentTask = Type.Union([
   RemoveRetiredTask,
   ...HandoverTask.anyOf,
   ...GuestTask.anyOf,
+  PictureTask,
 ]);
 export type AgentTask = Static<typeof AgentTask>;
 

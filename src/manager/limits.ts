@@ -46,6 +46,11 @@ export const HANDOVER_WAIT_MS = 5000;
 export const READINESS_EVERY_MS = 5000;
 /** and told of when it has lasted longer than programs take to report again after a restart. */
 export const READINESS_LASTS_MS = 20_000;
+/** Reports of recoveries and runs; with their pictures about a megabyte each. */
+export const REPORTS_MAX = 500;
+export const REPORTS_LOOK_EVERY_MS = 2000;
+/** A report is not held up for longer by a picture that does not come. */
+export const PICTURE_WAIT_MS = 15_000;
 export const MEMBERS_MAX = 1000;
 export const PROTECTIONS_MAX = 10_000;
 export const REPLICAS_MAX = 100_000;

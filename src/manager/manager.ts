@@ -47,6 +47,7 @@ import { RpoWatch } from './rpo-watch.ts';
 import { stepWork } from './runs/execute/executors.ts';
 import { RunEngine } from './runs/run-engine.ts';
 import { Runs } from './runs/runs.ts';
+import { RunReports } from './run-reports/run-reports.ts';
 import { Seeds } from './seeds.ts';
 import { openSiteIdentity } from './site-identity.ts';
 import { GuestTasks } from './guest-tasks.ts';
@@ -82,6 +83,7 @@ export class Manager implements AsyncDisposable {
   readonly groups: Groups;
   readonly plans: Plans;
   readonly readiness: Readiness;
+  readonly reports: RunReports;
   readonly planImport: PlanImport;
   readonly runs: Runs;
   readonly watch: RpoWatch;
@@ -117,6 +119,7 @@ export class Manager implements AsyncDisposable {
     this.reprotections = new Reprotections(context, this);
     this.retired = new Retired(context);
     this.recoveries = new Recoveries(context, this.peers, this.replicas);
+    this.reports = new RunReports(context, this.recoveries);
     this.mappings = new Mappings(context, this.peers);
     this.groups = new Groups(context);
     this.plans = new Plans(context);
@@ -199,6 +202,7 @@ export class Manager implements AsyncDisposable {
       await this.seeds.carryOut();
       await this.watch.look();
       await this.readiness.look();
+      await this.reports.look();
     });
     this.#loop('runs', LOOK_EVERY_MS, () => this.#runEngine.advance());
     this.#loop('sync', SYNC_EVERY_MS, async () => {

@@ -7,6 +7,7 @@ import { PEER_ROUTES } from './peer-routes.ts';
 import { PLAN_ROUTES } from './plan-routes.ts';
 import { PROTECTION_ROUTES } from './protection-routes.ts';
 import { READINESS_ROUTES } from './readiness-routes.ts';
+import { REPORT_ROUTES } from './report-routes.ts';
 import { REBUILD_ROUTES } from './rebuild-routes.ts';
 import { RECOVERY_ROUTES } from './recovery-routes.ts';
 import { REPROTECTION_ROUTES } from './reprotection-routes.ts';
@@ -26,6 +27,7 @@ export const ROUTES: readonly Route[] = [
   ...ADMIN_ROUTES,
   ...READINESS_ROUTES,
   ...REBUILD_ROUTES,
+  ...REPORT_ROUTES,
   ...CONTROL_ROUTES,
   ...PEER_ROUTES,
 ];

@@ -57,6 +57,11 @@ export async function withdrawTask(db: Database, id: string): Promise<void> {
   await db.updateTable('tasks').set({ state: 'withdrawn' }).where('id', '=', id).execute();
 }
 
+/** What it came to is kept elsewhere, or of no use any more. */
+export async function dropTask(db: Database, id: string): Promise<void> {
+  await db.deleteFrom('tasks').where('id', '=', id).execute();
+}
+
 export async function tasksOfJob(db: Database, jobId: string): Promise<Task[]> {
   const rows = await db
     .selectFrom('tasks')

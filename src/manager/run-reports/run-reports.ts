@@ -1,0 +1,146 @@
+/**
+ * Writes a report of each recovery and each test that has come to its end, or is up: with a picture of the screen,
+ * signed by the site's authority.
+ *
+ * Invariant: a report that is there is not written again, so what it says is how it was then; what is missing after a
+ * crash is written after it.
+ */
+import { createHash } from 'node:crypto';
+import { Check } from 'typebox/value';
+import type { ReportFile, ReportSummary, RunReport } from '#/api/run-reports.ts';
+import { PictureResult } from '#/control/picture-task.ts';
+import { failureIn } from '#/lib/failure.ts';
+import { failureFields } from '#/lib/log.ts';
+import { reportText } from '#/lib/report-signature.ts';
+import type { Context } from '#/manager/context.ts';
+import { PICTURE_WAIT_MS, REPORTS_LOOK_EVERY_MS } from '#/manager/limits.ts';
+import type { Recoveries } from '#/manager/recoveries.ts';
+import { recoverTaskId } from '#/manager/recovery-tasks.ts';
+import { listJobs, type Job } from '#/manager/store/job-store.ts';
+import { listReplicas } from '#/manager/store/replica-store.ts';
+import { addTask, dropTask, findTask } from '#/manager/store/task-store.ts';
+import { htmlOf } from './html.ts';
+import { pdfOf } from './pdf.ts';
+import { vmReport, type VmPart } from './recovery-report.ts';
+import { ReportStore, type ReportFileName } from './report-store.ts';
+
+/** Recoveries that are looked at: what ended while the manager was down for long may be without a report. */
+const JOBS_MAX = 100;
+const UP_OR_OVER = ['ready', 'done', 'failed'];
+
+export class RunReports {
+  readonly store: ReportStore;
+  readonly #context: Context;
+  readonly #recoveries: Recoveries;
+  #lookedMs = -Infinity;
+
+  constructor(context: Context, recoveries: Recoveries) {
+    this.#context = context;
+    this.#recoveries = recoveries;
+    this.store = new ReportStore(context.config.dataDirectory);
+  }
+
+  /** Called often; looks every few seconds. */
+  async look(nowMs = this.#context.clock.monotonicMs()): Promise<void> {
+    const { clock, db, log } = this.#context;
+    if (nowMs - this.#lookedMs < REPORTS_LOOK_EVERY_MS) return;
+    this.#lookedMs = nowMs;
+    for (const job of await listJobs(db, JOBS_MAX, clock.now() + 1)) {
+      if (!UP_OR_OVER.includes(job.state) || (await this.store.find(job.id)) !== undefined) continue;
+      try {
+        await this.#write(job);
+      } catch (error) {
+        // A full disk holds up no recovery; it is tried again.
+        if (failureIn(error) === undefined) throw error;
+        log.warning('report.failed', { job: job.id, ...failureFields(error) });
+      }
+    }
+  }
+
+  async #write(job: Job): Promise<void> {
+    const { config, db, events, identity, inventory } = this.#context;
+    const picture = await this.#picture(job);
+    if (picture === undefined) return;
+    const view = await this.#recoveries.view(job);
+    const replica = (await listReplicas(db)).find(({ id }) => id === job.replica_id);
+    const vm = vmReport({
+      view,
+      vmUuid: replica?.vm_uuid ?? '',
+      hostName: inventory.agent(job.request.host_id)?.name ?? job.request.host_id,
+      priority: null,
+      wantedRpoMs: replica?.rpo_ms ?? null,
+      picture,
+      startedMs: job.created_ms,
+    });
+    const report: RunReport = {
+      version: 1,
+      id: job.id,
+      site_id: identity.siteId,
+      site_name: config.siteName,
+      kind: job.request.purpose,
+      plan: null,
+      started_by: null,
+      outcome: job.state === 'failed' ? 'failed' : 'passed',
+      started_ms: job.created_ms,
+      ended_ms: Math.max(job.updated_ms, job.created_ms),
+      failure: job.failure?.message ?? null,
+      warnings: [],
+      vms: [vm],
+      steps: [],
+    };
+    await this.keep(report);
+    await dropTask(db, pictureTaskId(job.id));
+    await events.record(db, {
+      kind: 'report.written',
+      severity: report.outcome === 'failed' ? 'warning' : 'info',
+      subject: { kind: 'report', id: report.id },
+      message: `the report of ${report.kind} ${report.id} of ${vm.vm_name} was written: ${report.outcome}`,
+    });
+  }
+
+  /** Signs and keeps it. */
+  async keep(report: RunReport): Promise<ReportSummary> {
+    const { authority } = this.#context;
+    const files: Record<ReportFileName, Buffer> = {
+      'report.html': Buffer.from(htmlOf(report)),
+      'report.pdf': pdfOf(report),
+      'report.json': Buffer.from(`${JSON.stringify(report, undefined, 2)}\n`),
+    };
+    const signed: ReportFile[] = [];
+    for (const [name, bytes] of Object.entries(files)) {
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      const signature = await authority.signText(reportText({ reportId: report.id, name, sha256 }));
+      signed.push({ name, bytes: bytes.length, sha256, signature });
+    }
+    const { id, site_id, kind, plan, outcome, started_ms, ended_ms } = report;
+    const vms = report.vms.map((vm) => vm.vm_name);
+    const summary = { id, site_id, kind, plan, vms, outcome, started_ms, ended_ms, files: signed };
+    await this.store.put(summary, files);
+    return summary;
+  }
+
+  /** Undefined while it is being taken. */
+  async #picture(job: Job): Promise<VmPart['picture'] | undefined> {
+    const { changes, clock, db } = this.#context;
+    const id = pictureTaskId(job.id);
+    const task = await findTask(db, id);
+    if (task === undefined) {
+      const hasVm = job.steps.some(({ name }) => name === 'recover');
+      if (!hasVm) return { failure: 'the recovery ended before its VM was there' };
+      const body = { id, kind: 'picture' as const, recover_task_id: recoverTaskId(job.id) };
+      const row = { id, member_id: job.request.host_id, job_id: null, body, created_ms: clock.now() };
+      await addTask(db, row);
+      changes.notify('orders');
+      return undefined;
+    }
+    if (task.state === 'done' && Check(PictureResult, task.report?.result)) return task.report.result;
+    if (task.state === 'failed')
+      return { failure: task.report?.failure?.message ?? 'its host has not said why' };
+    if (clock.now() - task.created_ms < PICTURE_WAIT_MS && task.state !== 'done') return undefined;
+    return { failure: 'its host has not sent one in time' };
+  }
+}
+
+function pictureTaskId(jobId: string): string {
+  return `${jobId}-picture`;
+}
