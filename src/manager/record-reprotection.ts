@@ -1,6 +1,6 @@
 /**
- * What a recovery with `reprotect` leaves when it is done: the intent to protect its VM to the site that it came from, in
- * deltas against the old copy there, in the same transaction. It is asked for until that site answers, like any
+ * What a recovery with `reprotect` leaves when it is done: the intent to protect its VM to the site that it came from,
+ * in deltas against the old copy there, in the same transaction. It is asked for until that site answers, like any
  * protection that is requested (protections.ts), so a site that is away is protected to when it is back.
  */
 import { DEFAULT_SCRATCH_BYTES } from '#/api/protections.ts';

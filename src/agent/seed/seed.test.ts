@@ -155,7 +155,13 @@ test('a copy that has not yielded is left alone', async () => {
 });
 
 test('a copy that runs is left alone, and one that is paused is ended: then the replica is the copy', async () => {
-  const yielded = { epoch: 2, siteId: 'site-east', atMs: YIELDED_MS, wasPaused: true };
+  const yielded = {
+    epoch: 2,
+    siteId: 'site-east',
+    atMs: YIELDED_MS,
+    wasPaused: true,
+    hadAutostart: false,
+  };
   const where = { uri: EPOCH_NAMESPACE, key: EPOCH_PREFIX };
   await domain.setMetadata(where, epochMarkText({ claim: undefined, yielded }), ['live', 'config']);
   await assert.rejects(seed(new MemoryReplica(), 'running'), /is running: a copy that has yielded is paused/);
