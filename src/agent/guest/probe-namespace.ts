@@ -26,6 +26,7 @@ export class ProbeNamespace implements AsyncDisposable {
   readonly #name: string;
   readonly #device: string;
   readonly #subnets = new Set<string>();
+  readonly #own: string[] = [];
 
   private constructor(name: string, device: string) {
     this.#name = name;
@@ -52,8 +53,12 @@ export class ProbeNamespace implements AsyncDisposable {
   async reach(guest: Subnet, target: Omit<Target, 'address'>, parts: ReachParts): Promise<Reached> {
     const subnet = `${guest.address}/${guest.prefix}`;
     if (!this.#subnets.has(subnet)) {
-      const own = neighbourOf(guest, await parts.taken());
+      const taken = await parts.taken();
+      // From here to the reservation nothing else runs: probes at the same time take different addresses.
+      const own = neighbourOf(guest, [...taken, ...reserved]);
       if (own === undefined) return { isWell: false, said: `${subnet} has no free address to probe from` };
+      reserved.add(own);
+      this.#own.push(own);
       await giveAddress(this.#name, this.#device, `${own}/${guest.prefix}`);
       this.#subnets.add(subnet);
     }
@@ -72,12 +77,15 @@ export class ProbeNamespace implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await removeNamespace(this.#name);
+    for (const address of this.#own) reserved.delete(address);
     inUse.delete(this.#name);
   }
 }
 
 export type ReachParts = { taken: () => Promise<string[]>; signal: AbortSignal };
 
+/** Addresses that probes have; on whichever network, since there are more than enough. */
+const reserved = new Set<string>();
 /** Those of this process; any others are of one that crashed. */
 const inUse = new Set<string>();
 

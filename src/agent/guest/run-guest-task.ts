@@ -1,6 +1,6 @@
 /** Which task on a guest is carried out by what. */
 import type { GuestTask } from '#/control/guest-tasks.ts';
-import { Failure } from '#/lib/failure.ts';
+import { runCustomize } from './customize-task.ts';
 import { runExecute } from './execute-task.ts';
 import type { GuestContext } from './guest-context.ts';
 import type { GuestRecords } from './guest-records.ts';
@@ -18,7 +18,7 @@ export async function runGuestTask(
     case 'execute':
       return runExecute(task, context, signal);
     case 'customize':
-      throw new Failure('vm_unsupported', 'this agent does not change the addresses of guests');
+      return runCustomize(task, context, signal);
     case 'suspend':
       return runSuspend(task, context);
     case 'resume':
