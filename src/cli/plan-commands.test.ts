@@ -159,6 +159,36 @@ test('the addresses of a plan are shown before they are given', async () => {
   assert.match(then, /ledger +b\.example +0 +not known +10\.2\.0\.5\/24, DNS none/);
 });
 
+test('addresses go out and come in as the table that other products use', async () => {
+  const before = await good(['plan', 'export', 'all']);
+  const csv = await good(['plan', 'addresses', 'export', 'all']);
+  assert.match(csv, /^VM ID,VM Name,vCenter Server,Adapter ID,/);
+  assert.match(csv, /,ledger,east,1,,,,,10\.2\.0\.5,255\.255\.255\.0,,,,,none,\r\n/);
+  assert.match(
+    await good(['plan', 'addresses', 'import', 'all', '-'], csv),
+    /everything is as the file says already/,
+  );
+  const other = csv.replace('10.2.0.5,255.255.255.0,', '10.2.0.6,255.255.255.0,10.2.0.1');
+  const looked = await antipode(
+    ['plan', 'addresses', 'import', 'all', '-'],
+    `${other}x,web,west,1,,,,,dhcp\r\n`,
+  );
+  assert.match(looked.out, /plan all: would change\n/);
+  assert.match(looked.err, /rows of site west: ignored, 1 times/);
+  assert.equal(await good(['plan', 'export', 'all']), before);
+  const wrong = await antipode(
+    ['plan', 'addresses', 'import', 'all', '-', '--apply'],
+    other.replace(/2\.0\.1/, '9.0.1'),
+  );
+  assert.equal(wrong.code, 4);
+  assert.match(wrong.err, /gateway 10\.9\.0\.1 is outside of the subnet/);
+  assert.match(
+    await good(['plan', 'addresses', 'import', 'all', '-', '--apply'], other),
+    /plan all: changed/,
+  );
+  assert.match(await good(['plan', 'addresses', 'all']), /10\.2\.0\.6\/24, gateway 10\.2\.0\.1, DNS none/);
+});
+
 test('a plan is deleted, and its groups after it', async () => {
   assert.equal((await antipode(['group', 'delete', 'shop'])).code, 4);
   await good(['plan', 'delete', 'all']);

@@ -28,15 +28,8 @@ export function registerPlanFileCommands(plan: Command): void {
     const errors = looked.problems.filter(({ severity }) => severity === 'error');
     const isTaken = options.apply === true && errors.length === 0;
     const reply = isTaken ? await api.post<ImportReply>('/plan-files', { file, apply: true }) : looked;
-    if (options.json === true) printJson(reply);
-    else {
-      for (const problem of reply.problems) say(located(problem, text, name));
-      showChanges(reply);
-    }
-    if (errors.length === 0) return;
-    throw new Failure('conflict', `${name} has ${counted(errors.length, 'error')}`, {
-      hint: 'Nothing was changed.',
-    });
+    const locate = (problem: PlanProblem): string => `${name}:${text.lineOf(problem.at)}: `;
+    finishImport(reply, { name, isJson: options.json === true, locate });
   });
   examples(take, ['antipode plan import all.yaml', 'antipode plan import all.yaml --apply']);
 
@@ -54,7 +47,26 @@ export function registerPlanFileCommands(plan: Command): void {
   examples(give, ['antipode plan export all > all.yaml']);
 }
 
-async function readInput(path: string): Promise<string> {
+/** Shows what an import found and does; throws when that keeps it from being applied. */
+export function finishImport(
+  reply: ImportReply,
+  shown: { name: string; isJson: boolean; locate?: (problem: PlanProblem) => string },
+): void {
+  const { name, isJson, locate } = shown;
+  if (isJson) printJson(reply);
+  else {
+    for (const problem of reply.problems) say(printable(locate?.(problem) ?? '') + problemText(problem));
+    showChanges(reply);
+  }
+  const errors = reply.problems.filter(({ severity }) => severity === 'error');
+  if (errors.length === 0) return;
+  throw new Failure('conflict', `${name} has ${counted(errors.length, 'error')}`, {
+    hint: 'Nothing was changed.',
+  });
+}
+
+/** Of a file, or of standard input for `-`. Throws usage_invalid. */
+export async function readInput(path: string): Promise<string> {
   if (path === '-') return readStandardInput();
   try {
     const { size } = await stat(path);
@@ -93,10 +105,6 @@ function shaped(text: PlanText, name: string): PlanFile {
   throw new Failure('usage_invalid', lines[0]!, {
     hint: 'docs/recovery-plans.md says what a plan may hold; antipode plan export shows one.',
   });
-}
-
-function located(problem: PlanProblem, text: PlanText, name: string): string {
-  return printable(`${name}:${text.lineOf(problem.at)}: `) + problemText(problem);
 }
 
 function showChanges({ changes, is_applied: isApplied }: ImportReply): void {
