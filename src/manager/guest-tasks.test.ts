@@ -26,6 +26,16 @@ test('what a plan asks of a guest is ordered once of its host, followed, and tak
   const failed = await guests.execute('Run 1/VM A', vm, program);
   assert.equal(failed.state, 'failed');
 
+  const wrong = await guests.execute('wrong', vm, { ...program, path: '' });
+  assert(wrong.state === 'failed' && wrong.failure.code === 'usage_invalid');
+  await guests.execute('unlimited', vm, { ...program, timeoutMs: 0 });
+  const { tasks: now } = await eastAgent.now();
+  assert.deepEqual(
+    now.map((task) => [task.id, task.kind === 'execute' && task.timeout_ms]),
+    [['unlimited', 300_000]],
+  );
+  await eastAgent.finish(doneTask('unlimited'));
+
   await guests.suspend('s', vm);
   await guests.resume('r', vm, 's');
   const resume = await eastAgent.task('resume');

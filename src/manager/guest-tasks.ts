@@ -3,8 +3,9 @@
  * follows from the step's, so that asking again, also by another manager, orders nothing new and finds how it stands.
  */
 import { createHash } from 'node:crypto';
-import { DEFAULT_PROBE_TIMEOUT_MS, type HealthProbe } from '#/api/plans.ts';
-import type { GuestTask, Probe } from '#/control/guest-tasks.ts';
+import { Check } from 'typebox/value';
+import { DEFAULT_PROBE_TIMEOUT_MS, DEFAULT_STEP_TIMEOUT_MS, type HealthProbe } from '#/api/plans.ts';
+import { GuestTask, type Probe } from '#/control/guest-tasks.ts';
 import type { FailureReport } from '#/control/reports.ts';
 import type { Context } from './context.ts';
 import type { Guests, StepOutcome, VmPlace } from './runs/ports.ts';
@@ -32,7 +33,12 @@ export class GuestTasks implements Guests {
 
   execute(id: string, vm: VmPlace, program: Parameters<Guests['execute']>[2]): Promise<StepOutcome> {
     const { path, arguments: args, timeoutMs } = program;
-    return this.#order(id, vm, { kind: 'execute', path, arguments: [...args], timeout_ms: timeoutMs });
+    return this.#order(id, vm, {
+      kind: 'execute',
+      path,
+      arguments: [...args],
+      timeout_ms: limitOf(timeoutMs),
+    });
   }
 
   customize(id: string, vm: VmPlace, wanted: Customization): Promise<StepOutcome> {
@@ -40,7 +46,7 @@ export class GuestTasks implements Guests {
       wanted.kind === 'restore'
         ? ({ kind: 'restore' } as const)
         : { kind: wanted.kind, host_name: wanted.hostName, addresses: [...wanted.addresses] };
-    return this.#order(id, vm, { kind: 'customize', wanted: body, timeout_ms: wanted.timeoutMs });
+    return this.#order(id, vm, { kind: 'customize', wanted: body, timeout_ms: limitOf(wanted.timeoutMs) });
   }
 
   suspend(id: string, vm: VmPlace): Promise<StepOutcome> {
@@ -61,7 +67,12 @@ export class GuestTasks implements Guests {
     const { changes, clock, db } = this.#context;
     const known = await findTask(db, taskIdOf(id));
     if (known !== undefined) return this.#outcomeOf(known);
-    const body = { id: taskIdOf(id), vm_uuid: vm.vmUuid, vm_name: vm.vmName, ...what } as GuestTask;
+    const body = { id: taskIdOf(id), vm_uuid: vm.vmUuid, vm_name: vm.vmName, ...what };
+    // An agent takes its orders as a whole or not at all: what it would not understand must not get into them.
+    if (!Check(GuestTask, body)) {
+      const message = `${what.kind} of VM ${vm.vmName} is not of the form that agents understand`;
+      return failed({ code: 'usage_invalid', message, hint: 'Look at its settings in the plan.' });
+    }
     await addTask(db, { id: body.id, member_id: vm.hostId, job_id: null, body, created_ms: clock.now() });
     changes.notify('orders');
     return { state: 'waiting' };
@@ -91,6 +102,11 @@ export class GuestTasks implements Guests {
       hint: 'Start its agent again, and repeat the step.',
     });
   }
+}
+
+/** A step without a limit of its own has the one of all steps. */
+function limitOf(timeoutMs: number): number {
+  return timeoutMs > 0 ? timeoutMs : DEFAULT_STEP_TIMEOUT_MS;
 }
 
 /** A task without what all of them have. */
