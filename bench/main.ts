@@ -14,6 +14,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   wire: async () => (await import('./wire.ts')).wire,
   start: async () => (await import('./start.ts')).start,
   failback: async () => (await import('./failback.ts')).failback,
+  partitions: async () => (await import('./partitions.ts')).partitions,
 };
 
 process.exitCode = await main(process.argv.slice(2));

@@ -33,9 +33,8 @@ const KEYS = ['vda', 'vdb'];
 const forever = new AbortController().signal;
 /** Retries need not be waited for. */
 const clock = {
-  ...systemClock,
-  now: systemClock.now,
-  monotonicMs: systemClock.monotonicMs,
+  now: () => systemClock.now(),
+  monotonicMs: () => systemClock.monotonicMs(),
   sleep: async () => {},
 };
 
