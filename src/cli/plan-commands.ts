@@ -10,6 +10,7 @@ import { registerPlanAddressCommands } from './plan-address-commands.ts';
 import { registerPlanFileCommands } from './plan-file-commands.ts';
 import { counted, problemText } from './plan-problems.ts';
 import { registerReadiness } from './plan-readiness.ts';
+import { registerPlanRunCommands } from './run-commands.ts';
 import { table } from './table.ts';
 
 export function registerPlanCommands(program: Command): void {
@@ -23,6 +24,7 @@ export function registerPlanCommands(program: Command): void {
   registerReadiness(plan);
   registerPlanFileCommands(plan);
   registerPlanAddressCommands(plan);
+  registerPlanRunCommands(plan);
   const remove = withManager(
     plan
       .command('delete')

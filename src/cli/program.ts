@@ -36,6 +36,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./plan-commands.ts')).registerPlanCommands,
   },
   {
+    names: ['runs'],
+    load: async () => (await import('./run-commands.ts')).registerRunsCommand,
+  },
+  {
     names: ['group'],
     load: async () => (await import('./group-commands.ts')).registerGroupCommands,
   },

@@ -156,7 +156,7 @@ export class World implements SourceCopies, Guests {
       epoch: 2,
       state: isBroken ? 'failed' : purpose === 'test' ? 'ready' : 'done',
       steps: [],
-      result: { vm_uuid: `here-${name}`, up_ms: 2000 },
+      result: isBroken ? null : { vm_uuid: `here-${name}`, up_ms: 2000 },
       failure: isBroken ? { code: 'timeout', message: `${name} gave no sign of life`, hint: null } : null,
       created_ms: 0,
       updated_ms: 0,

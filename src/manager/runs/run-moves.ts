@@ -49,7 +49,7 @@ function look(step: RunStep, all: ReadonlyMap<string, RunStep>, nowMs: number, m
     moves.skip.push({ step, note: 'there is nothing to undo' });
     return;
   }
-  const missing = step.needs.map((key) => all.get(key)!).find((needed) => !isGood(needed));
+  const missing = step.needs.map((key) => all.get(key)!).find((needed) => !isMet(step, needed));
   if (missing !== undefined) {
     const why = missing.state === 'failed' ? 'failed' : 'was left out';
     moves.skip.push({ step, note: `left out, since "${missing.name}" ${why}` });
@@ -57,6 +57,11 @@ function look(step: RunStep, all: ReadonlyMap<string, RunStep>, nowMs: number, m
   }
   const pauseMs = step.tries === 0 ? 0 : Math.min(RETRY_MS * 2 ** (step.tries - 1), RETRY_MAX_MS);
   if (nowMs - (step.endedMs ?? 0) >= pauseMs) moves.begin.push(step);
+}
+
+/** A VM that runs on has no last state, whatever else may go on without its shutdown. */
+function isMet(step: RunStep, needed: RunStep): boolean {
+  return step.body.kind === 'last_cycle' ? needed.state === 'done' : isGood(needed);
 }
 
 /** How many VMs come up decides nothing: a run is only good when everything that was planned is. */

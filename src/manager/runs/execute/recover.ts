@@ -105,28 +105,31 @@ function pointOf(body: Body, steps: ReadonlyMap<string, RunStep>): number | unde
 
 /** Up is up: its disks are pulled while the plan goes on. */
 function standing(job: RecoveryView, isNewest: boolean): StepOutcome {
-  const { result } = job;
-  const upMs = result?.['up_ms'];
+  const upMs = job.result?.['up_ms'];
   const isUp = typeof upMs === 'number' || job.state === 'ready' || job.state === 'done';
-  if (!isUp) {
-    const silence = result?.['no_sign'];
-    // Of an earlier try this is what it failed by: it ends when its disks are pulled, and is removed then.
-    if (typeof silence === 'string' && isNewest) return failed('timeout', silence);
-    return { state: 'waiting', ...(noteOf(job) === null ? {} : { note: noteOf(job)! }) };
-  }
+  if (!isUp) return notUp(job, isNewest);
   return {
     state: 'done',
     result: {
       job_id: job.id,
       host_id: job.host_id,
-      vm_uuid: result?.['vm_uuid'] ?? null,
+      vm_uuid: job.result?.['vm_uuid'] ?? null,
       vm_name: job.name,
       point: job.point,
       moment_ms: job.moment_ms,
-      first_instruction_ms: result?.['first_instruction_ms'] ?? null,
+      first_instruction_ms: job.result?.['first_instruction_ms'] ?? null,
       up_ms: typeof upMs === 'number' ? upMs : job.updated_ms,
     },
   };
+}
+
+function notUp(job: RecoveryView, isNewest: boolean): StepOutcome {
+  if (job.state === 'failed') return { state: 'failed', failure: job.failure ?? UNKNOWN };
+  const silence = job.result?.['no_sign'];
+  // Of an earlier try this is what it failed by: it ends when its disks are pulled, and is removed then.
+  if (typeof silence === 'string' && isNewest) return failed('timeout', silence);
+  const note = noteOf(job);
+  return { state: 'waiting', ...(note === null ? {} : { note }) };
 }
 
 function noteOf(job: RecoveryView): string | null {
