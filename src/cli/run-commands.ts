@@ -267,6 +267,6 @@ function steps(view: RunView): string {
     return [step.key, step.name, step.state, took, step.failure?.message ?? step.note ?? ''];
   });
   const why = view.failure === null ? '' : `\n${view.failure.message}`;
-  const head = `${view.kind} of plan ${view.plan}, begun ${time(view.created_ms)} by ${view.started_by}: ${view.state}${why}`;
-  return `${head}\n\n${table(['STEP', 'WHAT', 'STATE', 'TOOK', ''], rows, 'no step yet')}`;
+  const head = `${view.kind} of plan ${view.plan}, begun ${time(view.created_ms)} by ${view.started_by}`;
+  return `${head}: ${view.state}${why}\n\n${table(['STEP', 'WHAT', 'STATE', 'TOOK', ''], rows, 'no step yet')}`;
 }
