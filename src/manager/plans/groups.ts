@@ -12,7 +12,7 @@ import {
   replaceGroup,
   type GroupRecord,
 } from '#/manager/store/group-store.ts';
-import { listPlans } from '#/manager/store/plan-store.ts';
+import { listPlans, type PlanRecord } from '#/manager/store/plan-store.ts';
 import { Findings, refuse } from './findings.ts';
 import type { PlanFacts } from './plan-facts.ts';
 import { memberNames, replicasOf } from './plan-members.ts';
@@ -32,7 +32,8 @@ export class Groups {
 
   async list(): Promise<GroupView[]> {
     const { db } = this.#context;
-    return Promise.all((await listGroups(db)).map((group) => this.view(group)));
+    const plans = await listPlans(db);
+    return (await listGroups(db)).map((group) => groupView(group, plans));
   }
 
   /** Throws not_found. */
@@ -45,14 +46,7 @@ export class Groups {
   }
 
   async show(nameOrId: string): Promise<GroupView> {
-    return this.view(await this.find(nameOrId));
-  }
-
-  async view({ id, document, created_ms, updated_ms }: GroupRecord): Promise<GroupView> {
-    const plans = (await listPlans(this.#context.db)).filter((plan) =>
-      plan.document.groups.includes(document.name),
-    );
-    return { id, document, created_ms, updated_ms, plans: plans.map(({ name }) => name) };
+    return groupView(await this.find(nameOrId), await listPlans(this.#context.db));
   }
 
   async create(document: GroupDocument): Promise<GroupView> {
@@ -157,6 +151,12 @@ export class Groups {
   }
 }
 
+function groupView(group: GroupRecord, plans: readonly PlanRecord[]): GroupView {
+  const { id, document, created_ms, updated_ms } = group;
+  const own = plans.filter((plan) => plan.document.groups.includes(document.name));
+  return { id, document, created_ms, updated_ms, plans: own.map(({ name }) => name) };
+}
+
 /** `facts` have the group as it is to be. */
 export function checkGroup(
   document: GroupDocument,
@@ -167,12 +167,17 @@ export function checkGroup(
   const place = (index?: number): (string | number)[] =>
     index === undefined ? [...at, 'site'] : [...at, 'vms', index];
   const replicas = replicasOf(document, facts, findings, place);
+  const others = new Map<string, string>();
+  for (const group of facts.groups) {
+    if (group.name === document.name) continue;
+    for (const replica of replicasOf(group.document, facts, new Findings(), () => [])) {
+      others.set(replica.vm_uuid, group.name);
+    }
+  }
   const seen = new Set<string>();
   for (const { vm_uuid: uuid, vm_name: vm } of replicas) {
     const index = document.vms.findLastIndex((name) => name === vm || name === uuid);
-    const other = seen.has(uuid)
-      ? document.name
-      : facts.groups.find((group) => group.name !== document.name && hasVm(group, uuid, facts))?.name;
+    const other = seen.has(uuid) ? document.name : others.get(uuid);
     seen.add(uuid);
     if (other === undefined) continue;
     findings.error({
@@ -197,11 +202,6 @@ function without(document: GroupDocument, remove: readonly string[], facts: Plan
       hint: `See who is: antipode group show ${document.name}`,
     });
   }, document.vms);
-}
-
-function hasVm(group: GroupRecord, uuid: string, facts: PlanFacts): boolean {
-  const replicas = replicasOf(group.document, facts, new Findings(), () => []);
-  return replicas.some(({ vm_uuid: known }) => known === uuid);
 }
 
 function nameTaken(name: string): Failure {

@@ -158,10 +158,9 @@ export class PlanImport {
       } else checkGroup(document, facts, findings, ['groups', index]);
     }
     for (const plan of await listPlans(at)) {
-      const { problems } = surveyPlan(plan, facts);
-      if (plan.name === file.plan.name) findings.take(problems);
+      if (plan.name === file.plan.name) findings.take(surveyPlan(plan, facts).problems);
       else if (plan.document.groups.some((name) => changed.some((group) => group.name === name))) {
-        const broken = problems.filter(({ severity }) => severity === 'error');
+        const broken = surveyPlan(plan, facts).problems.filter(({ severity }) => severity === 'error');
         findings.take(broken.map((problem): PlanProblem => ofOtherPlan(plan.name, problem)));
       }
     }

@@ -60,11 +60,15 @@ export function replicasOf(
     });
     return [];
   }
-  const own = facts.replicas.filter(
-    ({ source_site_id: source, state }) => source === siteId && state !== 'deleting',
-  );
+  const byName = new Map<string, ReplicaRecord[]>();
+  for (const replica of facts.replicas) {
+    if (replica.source_site_id !== siteId || replica.state === 'deleting') continue;
+    for (const name of new Set([replica.vm_uuid, replica.vm_name])) {
+      byName.set(name, [...(byName.get(name) ?? []), replica]);
+    }
+  }
   return group.vms.flatMap((vm, index) => {
-    const found = own.filter(({ vm_uuid: uuid, vm_name: name }) => uuid === vm || name === vm);
+    const found = byName.get(vm) ?? [];
     if (found.length === 1) return found;
     const [code, message, hint] =
       found.length === 0
