@@ -20,6 +20,7 @@ import { EventLog } from './event-log.ts';
 import { Fences } from './fences.ts';
 import { HandoverSteps } from './handover-steps.ts';
 import { Handovers } from './handovers.ts';
+import { JobLease } from './job-lease.ts';
 import { listenHttps, listenUnix, secureOptions } from './http/listeners.ts';
 import { createApplication, type UnixSockets } from './http/server.ts';
 import { Inventory } from './inventory.ts';
@@ -88,6 +89,7 @@ export class Manager implements AsyncDisposable {
   readonly runs: Runs;
   readonly watch: RpoWatch;
   readonly status: Status;
+  readonly #jobLease: JobLease;
   readonly #engine: RecoveryEngine;
   readonly #documents: Documents;
   readonly #runEngine: RunEngine;
@@ -139,12 +141,12 @@ export class Manager implements AsyncDisposable {
     this.#runEngine = new RunEngine(context, work, holder);
     this.watch = new RpoWatch(context);
     this.status = new Status(context, this.protections, this.watch);
-    this.#engine = new RecoveryEngine(
-      context,
-      this.peers,
-      this.claims,
-      new HandoverSteps(context, this.sourceCopies),
-    );
+    const { managerId } = context.identity;
+    this.#jobLease = new JobLease({ db: context.db, clock: context.clock, managerId });
+    this.#engine = new RecoveryEngine(context, this.peers, this.claims, {
+      handover: new HandoverSteps(context, this.sourceCopies),
+      lease: this.#jobLease,
+    });
   }
 
   /** Opens everything and listens. Throws config_invalid, storage_io, storage_corrupt, already_exists. */
@@ -272,6 +274,10 @@ export class Manager implements AsyncDisposable {
     await this.#close();
     await this.#runEngine.stop();
     await Promise.all(this.#loops);
+    await this.#jobLease.release().catch((error: unknown) => {
+      // Another manager then waits until it has run out.
+      this.context.log.warning('lease.kept', failureFields(error));
+    });
     await this.context.db.destroy();
   }
 }

@@ -2,13 +2,14 @@
  * Carries recoveries out (docs/architecture.md, "Recovery of one VM"). Each step is recorded before it begins and after
  * it ended; what it does in between may be repeated. A manager that was killed anywhere goes on from the record.
  */
-import type { FailureReport, TaskReport } from '#/control/reports.ts';
+import type { FailureReport } from '#/control/reports.ts';
 import { describe, failureIn } from '#/lib/failure.ts';
 import type { EpochClaim } from '#/lib/epoch-claim.ts';
 import { failureFields } from '#/lib/log.ts';
 import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
 import { isAtSource, type HandoverSteps, type SourceStep } from './handover-steps.ts';
+import type { JobLease } from './job-lease.ts';
 import type { Peers } from './peers.ts';
 import { problemOf } from './problem.ts';
 import { recordReprotection } from './record-reprotection.ts';
@@ -21,7 +22,7 @@ import {
   viewOf,
   viewTaskId,
 } from './recovery-tasks.ts';
-import type { StepOutcome } from './runs/ports.ts';
+import { fromStep, outcomeOf, startedMeanwhile, type Outcome } from './step-outcome.ts';
 import { claimOf } from './store/claim-store.ts';
 import {
   beginStep,
@@ -38,28 +39,33 @@ import { addTask, findTask, tasksOfJob, withdrawTask, type Task } from './store/
 /** A forward step waits so long for a program that has stopped reporting. Cleaning waits until it is back. */
 const LOST_AFTER_MS = 5 * 60_000;
 
-/** What came of carrying out a step once: still under way, done (with words about it), or failed. */
-type Outcome = 'waiting' | { waiting: string } | 'done' | { note: string; point?: number } | FailureReport;
-
 export class RecoveryEngine {
   readonly #context: Context;
   readonly #peers: Peers;
   readonly #claims: Claims;
   readonly #handover: HandoverSteps;
+  readonly #lease: JobLease;
   readonly #startedMs: number;
   /** Old copies that are asked to yield, by their job; what came of it, once that is known. */
   readonly #stopping = new Map<string, { outcome?: { note: string } | FailureReport }>();
 
-  constructor(context: Context, peers: Peers, claims: Claims, handover: HandoverSteps) {
+  constructor(
+    context: Context,
+    peers: Peers,
+    claims: Claims,
+    at: { handover: HandoverSteps; lease: JobLease },
+  ) {
     this.#context = context;
     this.#peers = peers;
     this.#claims = claims;
-    this.#handover = handover;
+    this.#handover = at.handover;
+    this.#lease = at.lease;
     this.#startedMs = context.clock.now();
   }
 
-  /** Moves every job that can move. Called at start and whenever a task, a job or a report changed. */
+  /** Moves every job that can move, while this manager is the one that does. Called at start and whenever a task, a job or a report changed. */
   async advance(): Promise<void> {
+    if (!(await this.#lease.hold())) return;
     for (const job of await jobsInState(this.#context.db, ['running', 'cleaning'])) {
       try {
         await this.#advanceJob(job);
@@ -86,8 +92,8 @@ export class RecoveryEngine {
   }
 
   async #begin(job: Job, move: Extract<Move, { kind: 'begin' }>): Promise<void> {
-    const { clock, db } = this.#context;
-    await db.transaction().execute(async (at) => {
+    const { clock } = this.#context;
+    await this.#write(async (at) => {
       await beginStep(at, job.id, { position: move.position, name: move.name, nowMs: clock.now() });
       await this.#tell(at, job, { kind: 'step_began', severity: 'info', text: `${move.name} began` });
     });
@@ -95,7 +101,7 @@ export class RecoveryEngine {
   }
 
   async #carryOut(job: Job, step: { position: number; name: StepName }): Promise<void> {
-    const { changes, clock, db } = this.#context;
+    const { changes, clock } = this.#context;
     const startedMs = job.steps[step.position]?.started_ms ?? clock.now();
     let outcome: Outcome;
     try {
@@ -111,7 +117,7 @@ export class RecoveryEngine {
     const point = typeof outcome === 'object' && 'note' in outcome ? outcome.point : undefined;
     const note = typeof outcome === 'object' && 'note' in outcome ? outcome.note : undefined;
     const failure = typeof outcome === 'object' && 'code' in outcome ? outcome : null;
-    await db.transaction().execute(async (at) => {
+    await this.#write(async (at) => {
       if (point !== undefined) await setJobPoint(at, job, point);
       await endStep(at, job.id, { position: step.position, failure, note, nowMs: clock.now() });
       await this.#tell(at, job, {
@@ -130,14 +136,14 @@ export class RecoveryEngine {
   /** Tells what holds a step up, once. */
   async #note(job: Job, position: number, note: string): Promise<void> {
     if (job.steps[position]?.note === note) return;
-    await noteStep(this.#context.db, job.id, { position, note });
+    await this.#write((at) => noteStep(at, job.id, { position, note }));
     this.#context.changes.notify('jobs');
   }
 
   async #finish(job: Job, move: Extract<Move, { kind: 'finish' }>): Promise<void> {
-    const { changes, clock, db } = this.#context;
+    const { changes, clock } = this.#context;
     const { state, failure } = move;
-    await db.transaction().execute(async (at) => {
+    await this.#write(async (at) => {
       const nowMs = clock.now();
       const change = { from: job.state, state, nowMs, ...(failure === undefined ? {} : { failure }) };
       // A cleanup that was asked for meanwhile has the last word.
@@ -201,9 +207,10 @@ export class RecoveryEngine {
       return { code: 'not_found', message: 'the replica was deleted meanwhile', hint: null };
     }
     const want = { epoch: job.request.epoch, raise: true, relatedSiteId: replica.source_site_id };
+    await this.#write(async () => undefined);
     const claim = await this.#claims.claim(replica, want);
     const epoch = Math.max(replica.epoch, claim.epoch);
-    await updateReplica(db, replica.id, { epoch, state: 'recovered' });
+    await this.#write((at) => updateReplica(at, replica.id, { epoch, state: 'recovered' }));
     changes.notify('orders');
     return 'done';
   }
@@ -295,7 +302,7 @@ export class RecoveryEngine {
     const { db } = this.#context;
     const recoverId = recoverTaskId(job.id);
     if ((await findTask(db, recoverId)) === undefined) return 'done';
-    await withdrawTask(db, recoverId);
+    await this.#write((at) => withdrawTask(at, recoverId));
     const id = await this.#undoTaskId(job, { first: discardTaskId(job.id), startedMs });
     const body = { id, kind: 'discard', recover_task_id: recoverId } as const;
     return outcomeOf(await this.#order(job, job.request.host_id, body));
@@ -305,7 +312,7 @@ export class RecoveryEngine {
     const { db } = this.#context;
     const openId = viewTaskId(job.id);
     if ((await findTask(db, openId)) === undefined) return 'done';
-    await withdrawTask(db, openId);
+    await this.#write((at) => withdrawTask(at, openId));
     const id = await this.#undoTaskId(job, { first: closeTaskId(job.id), startedMs });
     const body = { id, kind: 'close_view', open_task_id: openId } as const;
     return outcomeOf(await this.#order(job, job.request.server_id, body));
@@ -325,9 +332,17 @@ export class RecoveryEngine {
     const known = await findTask(db, body.id);
     if (known !== undefined) return known;
     const task = { id: body.id, member_id: memberId, job_id: job.id, body, created_ms: clock.now() };
-    await addTask(db, task);
+    await this.#write((at) => addTask(at, task));
     changes.notify('orders');
     return { ...task, state: 'ordered', report: null };
+  }
+
+  /** A transaction that comes to pass only while no other manager has taken over. */
+  async #write(work: (at: Context['db']) => Promise<void>): Promise<void> {
+    await this.#context.db.transaction().execute(async (at) => {
+      await this.#lease.fence(at);
+      await work(at);
+    });
   }
 
   /** The failure of waiting for a program that has not been heard of for too long. Cleaning waits. */
@@ -358,33 +373,4 @@ export class RecoveryEngine {
       message: `${purpose} of VM ${job.request.vm_name}: ${what.text}`,
     });
   }
-}
-
-/** Between its last cycle and the claim somebody started it: it may have written what is not here. */
-function startedMeanwhile({ id, request }: Job, siteName: string, message: string): FailureReport {
-  return {
-    code: 'conflict',
-    message: `VM ${request.vm_name} was started at site ${siteName} after its last cycle (${message})`,
-    hint: `What it has written since is there alone. Give it back with: antipode cleanup ${id}`,
-  };
-}
-
-function fromStep(outcome: StepOutcome): Outcome {
-  switch (outcome.state) {
-    case 'waiting':
-      return outcome.note === undefined ? 'waiting' : { waiting: outcome.note };
-    case 'failed':
-      return outcome.failure;
-    case 'done': {
-      const point = outcome.result?.['sequence'];
-      return { note: outcome.note ?? 'done', ...(typeof point === 'number' ? { point } : {}) };
-    }
-  }
-}
-
-function outcomeOf(task: Task): Outcome | undefined {
-  const report: TaskReport | null = task.report;
-  if (task.state === 'done') return 'done';
-  if (task.state !== 'failed') return undefined;
-  return report?.failure ?? { code: 'tool_failed', message: `${task.body.kind} failed`, hint: null };
 }

@@ -20,6 +20,8 @@ const HandoverState = Type.Object(
     wasActive: Type.Boolean(),
     wasPaused: Type.Boolean(),
     autostart: Type.Boolean(),
+    /** For so long its guest, which was asked, may still follow when it is to run on. */
+    lateMs: Type.Number(),
     /** When it was first seen powered off by this task; null before. */
     offMs: Type.Union([Type.Number(), Type.Null()]),
   },

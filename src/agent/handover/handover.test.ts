@@ -97,6 +97,14 @@ test('a guest that does not follow runs on when its time is up, and nothing else
   assert.deepEqual(await startAgain(), { started: false, vm_state: 'running' });
 });
 
+test('a guest that shuts down only after its time was up is started again', async () => {
+  await assert.rejects(shutDown('guest', 2000), { code: 'timeout' });
+  const back = startAgain();
+  await domain.destroy();
+  assert.deepEqual(await back, { started: true, vm_state: 'running' });
+  assert.deepEqual(await stands(), ['running', true]);
+});
+
 test('a VM that is powered off stays off until it is started again, with its autostart as it was', async () => {
   const done = await shutDown('power_off');
   assert.deepEqual([done['was_active'], done['autostart']], [true, true]);

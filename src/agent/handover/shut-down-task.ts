@@ -16,6 +16,8 @@ import type { HandoverState } from './handover-state.ts';
 const ASK_EVERY_MS = 5000;
 const ASK_TIMEOUT_MS = 4000;
 const LOOK_MS = 250;
+/** A guest whose services take their time to end goes down this late, and is started again then. */
+const LATE_MS_MAX = 120_000;
 
 /** Throws timeout (the VM runs on), conflict, not_found, vm_unsupported, libvirt_error. */
 export async function runShutDown(
@@ -72,6 +74,7 @@ async function begin(
     wasActive: !isOff(before),
     wasPaused,
     autostart: await domain.isAutostart(),
+    lateMs: task.mode === 'guest' ? Math.min(task.timeout_ms, LATE_MS_MAX) : 0,
     offMs: null,
   };
   await states.write(state);

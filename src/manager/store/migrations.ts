@@ -33,6 +33,8 @@ async function recoveryPlans(db: Kysely<unknown>): Promise<void> {
 }
 
 const RECOVERY_PLANS = [
+  `create table leases (
+    name text primary key, holder text not null, number bigint not null, until_ms bigint not null)`,
   `create table mappings (
     peer_site_id text not null, kind text not null, there text not null, here text not null,
     primary key (peer_site_id, kind, there))`,

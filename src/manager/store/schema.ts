@@ -257,6 +257,14 @@ export interface PeerDocumentsTable {
   received_ms: number;
 }
 
+/** Who does what only one manager on a database may do, until when; the number rises with every holder. */
+export interface LeasesTable {
+  name: string;
+  holder: string;
+  number: number;
+  until_ms: number;
+}
+
 export interface Schema {
   settings: SettingsTable;
   admission_tokens: AdmissionTokensTable;
@@ -279,5 +287,6 @@ export interface Schema {
   plans: PlansTable;
   runs: RunsTable;
   run_steps: RunStepsTable;
+  leases: LeasesTable;
   peer_documents: PeerDocumentsTable;
 }
