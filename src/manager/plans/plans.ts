@@ -158,7 +158,7 @@ export class Plans {
     const run = await this.#runOf(at, plan.id);
     if (run === undefined) return;
     throw new Failure('conflict', `run ${run} of plan ${plan.name} is under way`, {
-      hint: `A plan is changed or deleted when none of its runs is: follow it with antipode run show ${run}`,
+      hint: `A plan is changed or deleted when none of its runs is: see it with antipode runs ${run}`,
     });
   }
 }
