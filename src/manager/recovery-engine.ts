@@ -63,7 +63,10 @@ export class RecoveryEngine {
     this.#startedMs = context.clock.now();
   }
 
-  /** Moves every job that can move, while this manager is the one that does. Called at start and whenever a task, a job or a report changed. */
+  /**
+   * Moves every job that can move, while this manager is the one that does. Called at start and whenever a task, a job
+   * or a report changed.
+   */
   async advance(): Promise<void> {
     if (!(await this.#lease.hold())) return;
     for (const job of await jobsInState(this.#context.db, ['running', 'cleaning'])) {
