@@ -110,7 +110,7 @@ const probe = (what: Probe, timeoutMs = 30_000): Wanted => {
   return { kind: 'probe', probe: what, timeout_ms: timeoutMs };
 };
 const program = (path: string, ...args: string[]): Wanted => {
-  return { kind: 'execute', path, arguments: args, timeout_ms: 20_000 };
+  return { kind: 'execute', path, arguments: args, timeout_ms: 100_000 };
 };
 
 function assertDone(outcomes: readonly Outcome[]): void {
@@ -203,7 +203,11 @@ test('guests of a test meet, also through its router, are probed there, and nobo
     assert.equal(String(many!.result?.['output']).length, 65_536);
     assert.equal(no!.failure?.hint, 'It said: no');
     assert.match(no!.failure.message, /ended with status 3/);
-    assert.match(late!.failure?.message ?? '', /killed, most likely at its time limit/);
+    // Kept in the guest and here: whoever is first on a busy machine.
+    assert.match(
+      late!.failure?.message ?? '',
+      /killed, most likely at its time limit|did not end within 1000 ms/,
+    );
     // As after a crash of the agent: the program that was begun is looked for, and no other begun.
     const append = program('/bin/sh', '-c', 'echo x >>/tmp/once');
     const cat = program('/bin/cat', '/tmp/once');
