@@ -88,12 +88,13 @@ function interfacesOf({ interfaces }: DomainDefinition): InterfaceReport[] {
 }
 
 function hardwareOf(definition: DomainDefinition): Hardware {
-  const { arch, cpuMode, cpuModel, firmware, machine, tpm } = definition;
+  const { arch, cpuMode, cpuModel, firmware, isCpuChecked, machine, tpm } = definition;
   return {
     arch: arch ?? null,
     machine: machine ?? null,
     cpu_mode: cpuMode ?? null,
-    cpu_model: cpuModel ?? null,
+    // A model that nobody checks, such as libvirt's own choice for a VM that names none, keeps it from no host.
+    cpu_model: isCpuChecked ? (cpuModel ?? null) : null,
     firmware: firmware.kind,
     is_secure_boot: firmware.isSecureBoot,
     // Another kind of TPM is taken out of the definition when it is recovered.

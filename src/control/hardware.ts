@@ -12,7 +12,7 @@ export const Hardware = Type.Object(
     machine: nullable(Word),
     /** `custom`, `host-model`, `host-passthrough`; null for libvirt's default. */
     cpu_mode: nullable(Word),
-    /** Of a custom one. */
+    /** Of a custom one that the host has to have in full. */
     cpu_model: nullable(Word),
     firmware: Type.Union([Type.Literal('bios'), Type.Literal('efi')]),
     is_secure_boot: Type.Boolean(),

@@ -89,6 +89,7 @@ test('a definition is read with all that recovery needs', () => {
     },
     cpuMode: 'custom',
     cpuModel: 'Skylake-Server',
+    isCpuChecked: true,
     interfaces: [
       { kind: 'network', mac: '52:54:00:aa:bb:cc', model: 'virtio', source: 'default', target: 'vnet0' },
       { kind: 'bridge', mac: undefined, model: undefined, source: 'br0', target: undefined },

@@ -57,6 +57,8 @@ export type DomainDefinition = {
   /** `host-passthrough`, `host-model`, `custom`, ... */
   cpuMode: string | undefined;
   cpuModel: string | undefined;
+  /** False when the VM starts also where the model is not to be had in full (`check='none'`). */
+  isCpuChecked: boolean;
   disks: DiskDefinition[];
   interfaces: InterfaceDefinition[];
   hostDevices: HostDeviceDefinition[];
@@ -92,6 +94,7 @@ export function readDomain(domain: XmlElement): DomainDefinition {
     firmware: readFirmware(childOf(domain, 'os')),
     cpuMode: attributeOf(childOf(domain, 'cpu'), 'mode'),
     cpuModel: textOf(domain, 'cpu', 'model'),
+    isCpuChecked: attributeOf(childOf(domain, 'cpu'), 'check') !== 'none',
     disks: devicesOf(devices, 'disk').map((disk) => readDisk(disk, what)),
     interfaces: devicesOf(devices, 'interface').map(readInterface),
     hostDevices: devicesOf(devices, 'hostdev').map(readHostDevice),
