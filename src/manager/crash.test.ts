@@ -121,7 +121,8 @@ async function work(program: FakeAgent | FakeServer, done: Set<string>, signal: 
     try {
       const orders = await program.now();
       for (const task of orders.tasks) {
-        done.add(`${task.kind} ${task.id}`);
+        // The report of a recovery that is over asks for one, at any time after.
+        if (task.kind !== 'picture') done.add(`${task.kind} ${task.id}`);
         await program.finish(doneTask(task.id, RESULTS[task.kind] ?? null));
       }
       await program.send();

@@ -49,6 +49,11 @@ export const READINESS_LASTS_MS = 20_000;
 /** Reports of recoveries and runs; with their pictures about a megabyte each. */
 export const REPORTS_MAX = 500;
 export const REPORTS_LOOK_EVERY_MS = 2000;
+/** Plans that test themselves are looked at this often; one whose test was refused is left alone for so long. */
+export const SCHEDULE_LOOK_EVERY_MS = 2000;
+/** After the manager's start. */
+export const SCHEDULE_BEGINS_MS = 20_000;
+export const SCHEDULE_RETRY_MS = 600_000;
 /** A report is not held up for longer by a picture that does not come. */
 export const PICTURE_WAIT_MS = 15_000;
 export const MEMBERS_MAX = 1000;

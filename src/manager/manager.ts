@@ -49,6 +49,7 @@ import { stepWork } from './runs/execute/executors.ts';
 import { RunEngine } from './runs/run-engine.ts';
 import { Runs } from './runs/runs.ts';
 import { RunReports } from './run-reports/run-reports.ts';
+import { TestSchedule } from './run-reports/test-schedule.ts';
 import { Seeds } from './seeds.ts';
 import { openSiteIdentity } from './site-identity.ts';
 import { GuestTasks } from './guest-tasks.ts';
@@ -92,6 +93,7 @@ export class Manager implements AsyncDisposable {
   readonly #jobLease: JobLease;
   readonly #engine: RecoveryEngine;
   readonly #documents: Documents;
+  readonly schedule: TestSchedule;
   readonly #runEngine: RunEngine;
   readonly #stop = new AbortController();
   readonly #loops: Promise<void>[] = [];
@@ -121,7 +123,6 @@ export class Manager implements AsyncDisposable {
     this.reprotections = new Reprotections(context, this);
     this.retired = new Retired(context);
     this.recoveries = new Recoveries(context, this.peers, this.replicas);
-    this.reports = new RunReports(context, this.recoveries);
     this.mappings = new Mappings(context, this.peers);
     this.groups = new Groups(context);
     this.plans = new Plans(context);
@@ -137,6 +138,8 @@ export class Manager implements AsyncDisposable {
       commandsDirectory: config.planCommandsDirectory,
     });
     this.runs = new Runs(context, { plans: this.plans, peers: this.peers, work });
+    this.reports = new RunReports(context, this.recoveries, this.runs);
+    this.schedule = new TestSchedule(context, this.runs, this.reports.store);
     const holder = { managerId: identity.managerId, startedMs: clock.now() };
     this.#runEngine = new RunEngine(context, work, holder);
     this.watch = new RpoWatch(context);
@@ -205,6 +208,7 @@ export class Manager implements AsyncDisposable {
       await this.watch.look();
       await this.readiness.look();
       await this.reports.look();
+      await this.schedule.look();
     });
     this.#loop('runs', LOOK_EVERY_MS, () => this.#runEngine.advance());
     this.#loop('sync', SYNC_EVERY_MS, async () => {

@@ -11,8 +11,9 @@ import type { Page } from '#/api/common.ts';
 import type { ProtectionView } from '#/api/protections.ts';
 import type { RecoveryView } from '#/api/recoveries.ts';
 import type { ReportSummary, RunReport } from '#/api/run-reports.ts';
+import type { RunView } from '#/api/runs.ts';
 import { encodePng } from '#/lib/png.ts';
-import { doneTask, failedTask, twoSites, VIEW } from '#/manager/site-fixture.ts';
+import { doneTask, failedTask, LEDGER_UUID, twoSites, VIEW } from '#/manager/site-fixture.ts';
 import { htmlOf } from './html.ts';
 import { pdfOf } from './pdf.ts';
 
@@ -178,4 +179,70 @@ test('a test that is up, and one that failed, each get a signed report with a pi
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+});
+
+test('a plan that tests itself is tested when it is due, reported with its VMs, cleaned up, and not at once again', async () => {
+  await using sites = await twoSites();
+  const { east, eastAgent, eastServer, west } = sites;
+  const request = { vm: 'ledger', site: 'east', rpo_ms: 60_000 };
+  const protection = await west.api<ProtectionView>('POST', '/protections', request);
+  await eastServer.holds(protection.replica_id!, [Date.now() - 1000]);
+  await east.api('POST', '/groups', { name: 'shop', site: 'west', vms: ['ledger'] });
+  const everyMs = 3_600_000;
+  await east.api('POST', '/plans', { name: 'all', groups: ['shop'], test: { every_ms: everyMs } });
+  const runs = async (): Promise<RunView[]> =>
+    (await east.api<Page<RunView>>('GET', '/runs')).items.filter(({ plan }) => plan === 'all');
+  let atMs = performance.now() + 60_000;
+  /** Time passes for the schedule, and programs report. */
+  const tick = async (): Promise<void> => {
+    for (const program of [eastAgent, eastServer]) await program.send();
+    await east.manager.schedule.look((atMs += 5000));
+  };
+  await tick();
+  assert.deepEqual(await runs(), [], 'not due before its interval is over');
+
+  // The manager was down for three intervals: one test makes up for all.
+  await east.stop();
+  const long = Date.now() - 3 * everyMs;
+  await east.restart();
+  await east.manager.context.db.updateTable('plans').set({ created_ms: long }).execute();
+  const until = async <T>(ask: () => Promise<T | undefined>): Promise<T> => {
+    for (;;) {
+      const answer = await ask();
+      if (answer !== undefined) return answer;
+      await tick();
+    }
+  };
+  const run = await until(async () => (await runs())[0]);
+  assert.match(run.started_by, /schedule/);
+  await eastServer.now();
+  await eastServer.finish(doneTask((await eastServer.task('open_view')).id, VIEW));
+  await eastAgent.now();
+  const recover = await eastAgent.task('recover');
+  await eastAgent.finish(
+    doneTask(recover.id, { vm_uuid: LEDGER_UUID, vm_name: 'ledger-test', up_ms: Date.now() }),
+  );
+  const picture = await until(async () => {
+    await eastAgent.now();
+    return eastAgent.orders!.tasks.find(({ kind }) => kind === 'picture');
+  });
+  await eastAgent.finish(doneTask(picture.id, { png: PNG }));
+  const summary = await until(async () => {
+    const { items } = await east.api<Page<ReportSummary>>('GET', '/reports');
+    return items[0];
+  });
+  assert.deepEqual([summary.id, summary.plan, summary.outcome], [run.id, 'all', 'passed']);
+  const report = await east.api<RunReport>('GET', `/reports/${run.id}/files/report.json`);
+  assert.equal(report.vms[0]?.picture, PNG);
+  await until(async () => {
+    await eastAgent.now();
+    return eastAgent.orders!.tasks.find(({ kind }) => kind === 'discard');
+  });
+  const discard = await eastAgent.task('discard');
+  await eastAgent.finish(doneTask(discard.id));
+  await eastServer.now();
+  await eastServer.finish(doneTask((await eastServer.task('close_view')).id));
+  await until(async () => ((await runs())[0]?.state === 'cleaned' ? true : undefined));
+  await tick();
+  assert.equal((await runs()).length, 1);
 });
