@@ -13,7 +13,7 @@ import type { RecoveryView } from '#/api/recoveries.ts';
 import type { ReportSummary, RunReport } from '#/api/run-reports.ts';
 import type { RunView } from '#/api/runs.ts';
 import { encodePng } from '#/lib/png.ts';
-import { doneTask, failedTask, LEDGER_UUID, twoSites, VIEW } from '#/manager/site-fixture.ts';
+import { doneTask, failedTask, LEDGER_UUID, twoSites, VIEW, type TestSite } from '#/manager/site-fixture.ts';
 import { htmlOf } from './html.ts';
 import { pdfOf } from './pdf.ts';
 
@@ -106,6 +106,12 @@ async function antipode(...args: string[]): Promise<{ code: number; out: string;
   }
 }
 
+/** Until something happened at the site, or a moment later. */
+function news(site: TestSite): Promise<void> {
+  const { changes } = site.manager.context;
+  return changes.next(['events', 'orders'], 250, AbortSignal.timeout(1000));
+}
+
 test('a test that is up, and one that failed, each get a signed report with a picture or why there is none', async () => {
   await using sites = await twoSites();
   const { east, eastAgent, eastServer, west } = sites;
@@ -118,6 +124,7 @@ test('a test that is up, and one that failed, each get a signed report with a pi
     for (;;) {
       const { items } = await east.api<Page<ReportSummary>>('GET', '/reports');
       if (items.length >= count) return items[0]!;
+      await news(east);
       await eastAgent.send();
     }
   };
@@ -210,6 +217,7 @@ test('a plan that tests itself is tested when it is due, reported with its VMs, 
     for (;;) {
       const answer = await ask();
       if (answer !== undefined) return answer;
+      await news(east);
       await tick();
     }
   };
