@@ -13,6 +13,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   'idle-cycle': async () => (await import('./idle-cycle.ts')).idleCycle,
   wire: async () => (await import('./wire.ts')).wire,
   start: async () => (await import('./start.ts')).start,
+  plan: async () => (await import('./plan.ts')).plan,
   failback: async () => (await import('./failback.ts')).failback,
   partitions: async () => (await import('./partitions.ts')).partitions,
 };
