@@ -3,7 +3,7 @@
  *
  * What counts as done is the definition of the running VM: no disk of it has a backing image. A pull that fails, as it
  * does when the replication server is restarted, is begun again; what it has copied it has. A VM that was shut down
- * meanwhile is held paused, where it runs nothing and libvirt can pull, and ended again afterwards.
+ * meanwhile, or is left off, is held paused, where it runs nothing and libvirt can pull, and ended afterwards.
  */
 import { describe, failureIn } from '#/lib/failure.ts';
 import type { DomainState } from '#/libvirt/domain-state.ts';

@@ -2,7 +2,8 @@
  * Brings a VM up on this host from a recovery point that the replication server serves over NBD.
  *
  * Overlay, firmware, network, define, start, sign of life, pull: each step can be repeated. A recovery pulls its disks
- * until it stands alone; a test stays on its overlays, since it is going to be thrown away.
+ * until it stands alone; a test stays on its overlays, since it is going to be thrown away. A VM that is left off is
+ * only defined in a test; in a recovery it is started paused to be pulled, and ended again.
  */
 import type { RecoverTask } from '#/control/orders.ts';
 import type { Clock } from '#/lib/clock.ts';
@@ -18,7 +19,7 @@ import { isolationOf, testNetworksOf, type TestNetworks } from './recover-networ
 import { makeIndependent } from './recover-pull.ts';
 import type { RecoveryState, RecoveryStates } from './recovery-state.ts';
 import type { RetiredCopies } from './retire/retired-copies.ts';
-import { requireSign, silenceOf, startAndWait, type Awakening } from './sign-of-life.ts';
+import { leaveOff, requireSign, silenceOf, startAndWait, type Awakening } from './sign-of-life.ts';
 import type { Note, StepLog } from './step-log.ts';
 import { targetHost } from './target-host.ts';
 
@@ -37,7 +38,7 @@ export type RecoverContext = {
   isUp: (standing: RecoverStanding) => void;
 };
 
-/** How a VM stands that was started, also while its disks are still to be pulled. */
+/** How a VM stands that was started or is left off, also while its disks are still to be pulled. */
 export type RecoverStanding = {
   vm_uuid: string;
   vm_name: string;
@@ -46,6 +47,8 @@ export type RecoverStanding = {
   /** When it gave its sign of life, or was started if it has no way to give one; null when the sign did not come. */
   up_ms: number | null;
   no_sign: string | null;
+  /** It was not to be started: there is no first instruction and no sign. */
+  left_off: boolean;
 };
 
 export type RecoverResult = RecoverStanding & {
@@ -58,6 +61,8 @@ export type RecoverResult = RecoverStanding & {
   notes: string[];
 };
 
+type Step = <T>(name: string, work: (note: Note) => Promise<T>) => Promise<T>;
+
 /**
  * Throws Failure already_exists, not_found, vm_unsupported, usage_invalid, storage_full, timeout (the VM runs, but
  * gave no sign of life), libvirt_error, tool_failed.
@@ -68,7 +73,7 @@ export async function runRecover(
   signal: AbortSignal,
 ): Promise<RecoverResult> {
   const { states } = context;
-  const step = async <T>(name: string, work: (note: Note) => Promise<T>): Promise<T> => {
+  const step: Step = async (name, work) => {
     signal.throwIfAborted();
     return await context.steps.run(name, work);
   };
@@ -81,9 +86,7 @@ export async function runRecover(
     state = { ...state, started: true };
     await states.write(state);
   }
-  const awakening = await step('start', (note) =>
-    startAndWait(domain, { state, task, context, note }, signal),
-  );
+  const awakening = await awaken(domain, { state, task, context, step }, signal);
   state = awakening.state;
   const standing = standingOf({ task, adapted, awakening, nowMs: context.clock.now() });
   context.isUp(standing);
@@ -101,13 +104,26 @@ export async function runRecover(
   return result({ standing, notes: adapted.notes, state, awakening });
 }
 
+async function awaken(
+  domain: Domain,
+  parts: { task: RecoverTask; context: RecoverContext; state: RecoveryState; step: Step },
+  signal: AbortSignal,
+): Promise<Awakening> {
+  const { state, step } = parts;
+  if (state.isLeftOff !== true) {
+    return await step('start', (note) => startAndWait(domain, { ...parts, note }, signal));
+  }
+  if (!state.isHeld) return await leaveOff(domain, parts);
+  return await step('start paused', () => leaveOff(domain, parts));
+}
+
 /** The VM as this task defined it, with all that it needs made before. */
 async function ensureDefined(parts: {
   task: RecoverTask;
   context: RecoverContext;
   adapted: Adapted;
   state: RecoveryState;
-  step: <T>(name: string, work: (note: Note) => Promise<T>) => Promise<T>;
+  step: Step;
 }): Promise<Domain> {
   const { task, context, adapted, state, step } = parts;
   const { libvirt } = context;
@@ -203,11 +219,12 @@ function newState(task: RecoverTask, adapted: Adapted): RecoveryState {
     macs: adapted.macs,
     hasTpm: task.view.attachments.some((attachment) => attachment.kind === 'tpm'),
     started: false,
+    ...(task.start === false ? { isLeftOff: true } : {}),
     firstInstructionMs: null,
     hasRun: false,
     sign: null,
     signMs: null,
-    isHeld: false,
+    isHeld: task.start === false && task.purpose === 'recovery',
     isIndependent: false,
   };
 }
@@ -219,15 +236,17 @@ function standingOf(parts: {
   nowMs: number;
 }): RecoverStanding {
   const { task, adapted, awakening, nowMs } = parts;
-  const { signMs, firstInstructionMs } = awakening.state;
+  const { signMs, firstInstructionMs, isLeftOff = false } = awakening.state;
   const silence = silenceOf(awakening, task);
+  const isUp = silence === undefined && !isLeftOff;
   return {
     vm_uuid: adapted.uuid,
     vm_name: task.name,
     sequence: task.view.sequence,
     first_instruction_ms: firstInstructionMs,
-    up_ms: silence === undefined ? (signMs ?? firstInstructionMs ?? nowMs) : null,
+    up_ms: isUp ? (signMs ?? firstInstructionMs ?? nowMs) : null,
     no_sign: silence?.message ?? null,
+    left_off: isLeftOff,
   };
 }
 

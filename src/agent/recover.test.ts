@@ -15,7 +15,7 @@ import { definition, makeEchoGuest } from '#test/echo-guest.ts';
 import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvirtd.ts';
 import { runDiscard } from './discard-task.ts';
 import { Places } from './places.ts';
-import { GuestTalk, rawBytes, ServedPoint } from './recovery-fixture.ts';
+import { DyingSteps, GuestTalk, rawBytes, ServedPoint } from './recovery-fixture.ts';
 import { TestNetworks } from './recover-network.ts';
 import { RetiredCopies } from './retire/retired-copies.ts';
 import { runRecover, type RecoverContext, type RecoverResult } from './recover-task.ts';
@@ -202,24 +202,6 @@ test('a test has its own UUID, MAC address and network, stays on its overlays, a
   assert.equal((await discard('t1'))['removed_vm'], null);
   await (await vm()).undefine();
 });
-
-/** Dies in a step, or just after it, as a killed agent does: what the step has begun is not undone. */
-class DyingSteps extends StepLog {
-  readonly #at: { name: string; when: 'before' | 'after' };
-
-  constructor(at: { name: string; when: 'before' | 'after' }) {
-    super(systemClock, () => undefined);
-    this.#at = at;
-  }
-
-  override async run<T>(name: string, work: Parameters<StepLog['run']>[1]): Promise<T> {
-    const dies = (when: 'before' | 'after'): boolean => this.#at.name === name && this.#at.when === when;
-    if (dies('before')) throw new Error('killed');
-    const result = (await super.run(name, work)) as T;
-    if (dies('after')) throw new Error('killed');
-    return result;
-  }
-}
 
 const STEPS = [
   'check',

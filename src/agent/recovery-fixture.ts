@@ -9,7 +9,9 @@ import type { Disk, Extent } from '#/disk/disk.ts';
 import { MemoryDisk } from '#/disk/memory-disk.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import type { RpcStream } from '#/libvirt/stream.ts';
+import { systemClock } from '#/lib/system-clock.ts';
 import { NbdServer } from '#/nbd/nbd-server.ts';
+import { StepLog } from './step-log.ts';
 
 /** Reads from here on wait while the point is held; what a guest boots by is before. */
 const HELD_FROM = 4 * 2 ** 20;
@@ -194,4 +196,22 @@ export async function rawBytes(
   const bytes = await readFile(`${image}.raw`);
   await rm(`${image}.raw`);
   return bytes;
+}
+
+/** Dies in a step, or just after it, as a killed agent does: what the step has begun is not undone. */
+export class DyingSteps extends StepLog {
+  readonly #at: { name: string; when: 'before' | 'after' };
+
+  constructor(at: { name: string; when: 'before' | 'after' }) {
+    super(systemClock, () => undefined);
+    this.#at = at;
+  }
+
+  override async run<T>(name: string, work: Parameters<StepLog['run']>[1]): Promise<T> {
+    const dies = (when: 'before' | 'after'): boolean => this.#at.name === name && this.#at.when === when;
+    if (dies('before')) throw new Error('killed');
+    const result = (await super.run(name, work)) as T;
+    if (dies('after')) throw new Error('killed');
+    return result;
+  }
 }

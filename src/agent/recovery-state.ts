@@ -2,8 +2,8 @@
  * What recoveries made on this host, kept in a file of its own per task, so that repeating a task after a crash goes
  * on where it was, and discarding it finds everything.
  *
- * `started` is durable before the VM is started for the first time: from then on its overlays hold the guest's own
- * writes and are never made anew.
+ * `started` is durable before the VM is started for the first time, by the task or, when that leaves it off, by a
+ * person: from then on its overlays may hold the guest's own writes and are never made anew.
  */
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -32,6 +32,8 @@ const RecoveryState = Type.Object(
     /** The VM has a software TPM whose state the recovery has put in libvirt's place for it. */
     hasTpm: Type.Boolean(),
     started: Type.Boolean(),
+    /** Its guest is not to run: no repeat of the task starts it, but paused while its disks are pulled. */
+    isLeftOff: Type.Optional(Type.Literal(true)),
     /** When the VM ran its first instruction, ms since the epoch; null also when nobody was there to see it. */
     firstInstructionMs: nullable(Type.Number()),
     /** Somebody has seen it run, so that it is not resumed or started against its owner's will. */
@@ -39,7 +41,7 @@ const RecoveryState = Type.Object(
     /** What counted as its sign of life, and when. */
     sign: nullable(Type.String()),
     signMs: nullable(Type.Number()),
-    /** It was shut down, and is held paused until its disks are pulled. */
+    /** It was shut down or is left off, and is held paused until its disks are pulled. */
     isHeld: Type.Boolean(),
     /** Nothing of the VM reads from the replica any more. */
     isIndependent: Type.Boolean(),

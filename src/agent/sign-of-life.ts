@@ -40,6 +40,15 @@ const REPORTED_LENGTH = 2048;
 const LOOK_MS = 500;
 const AGENT_TIMEOUT_SECONDS = 1;
 
+/**
+ * What a VM that is left off comes to instead. One that is to be pulled is started paused, and stays so: its guest runs
+ * no instruction. That it cannot be started is told here, since the pull would try for ever.
+ */
+export async function leaveOff(domain: Domain, { state }: Pick<StartParts, 'state'>): Promise<Awakening> {
+  if (state.isHeld && isOff(await domain.getState())) await domain.start(['paused']);
+  return { state, canTell: false, consoleTail: '', notes: [LEFT_OFF] };
+}
+
 /** Resolves also when no sign came: the VM runs, and what that means is for the caller to say. */
 export async function startAndWait(
   domain: Domain,
@@ -82,6 +91,7 @@ async function lookForSign(
   return { sign, consoleTail: watch.tail.slice(-REPORTED_LENGTH) };
 }
 
+const LEFT_OFF = 'The VM is left off, as was asked: nothing tells whether its guest boots.';
 const NO_WAY_TO_TELL =
   'The VM has no serial port and no guest agent, so nothing tells whether its guest has booted.';
 
@@ -96,7 +106,7 @@ export function silenceOf(
   { state, canTell, consoleTail }: Awakening,
   task: RecoverTask,
 ): Failure | undefined {
-  if (state.sign !== null) return undefined;
+  if (state.sign !== null || state.isLeftOff === true) return undefined;
   const wanted = task.sign_of_life.serial_text;
   if (!canTell && wanted === null) return undefined;
   const seconds = Math.round(task.sign_of_life.timeout_ms / 1000);

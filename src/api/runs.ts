@@ -98,8 +98,11 @@ export const RunVmView = Type.Object(
     priority: Type.Integer(),
     /** The recovery job that brought it up. */
     job_id: nullable(Id),
-    /** up: it gave its sign of life; healthy: its steps are done; alone: it needs the replica no more. */
-    state: words('waiting', 'starting', 'up', 'healthy', 'alone', 'failed', 'removed'),
+    /**
+     * up: it gave its sign of life; healthy: its steps are done; alone: it needs the replica no more; off: it is
+     * defined and left off, as the plan says.
+     */
+    state: words('waiting', 'starting', 'up', 'healthy', 'alone', 'off', 'failed', 'removed'),
     point: nullable(Type.Integer()),
     moment_ms: nullable(Milliseconds),
     /** When it gave its sign of life, and when the last of its steps was done. */

@@ -177,13 +177,15 @@ async function end(api: ManagerApi, first: RunView, options: RunOptions): Promis
 function summary(view: RunView, site: string): string {
   const took = duration((view.up_ms ?? view.updated_ms) - view.created_ms);
   const head = `run ${view.id} of plan ${view.plan} is ${view.state}`;
-  const isOne = view.vms.length === 1;
+  const off = view.vms.filter(({ state }) => state === 'off').length;
+  const count = view.vms.length - off;
+  const leftOff = off === 0 ? '' : `, ${off} left off`;
   if (view.state === 'ready') {
     const next = `When you have seen enough: antipode plan cleanup ${view.id}${site}`;
-    return `${head}: ${isOne ? '1 VM is' : `${view.vms.length} VMs are`} up, isolated, after ${took}.\n${next}`;
+    return `${head}: ${count === 1 ? '1 VM is' : `${count} VMs are`} up, isolated${leftOff}, after ${took}.\n${next}`;
   }
   if (view.state === 'done')
-    return `${head}: ${isOne ? '1 VM runs' : `${view.vms.length} VMs run`} here, after ${took}.`;
+    return `${head}: ${count === 1 ? '1 VM runs' : `${count} VMs run`} here${leftOff}, after ${took}.`;
   if (view.state === 'cancelled')
     return `${head}: what runs stays. Go on with: antipode plan resume ${view.id}${site}`;
   return `${head}: everything that it did is undone.`;

@@ -174,6 +174,8 @@ export const RecoverTask = Type.Object(
     /** An old copy of the VM on this host that has yielded makes room: its definition is kept aside. */
     retires_old_copy: Type.Optional(Type.Boolean()),
     default_network: Type.Union([Name, Type.Null()]),
+    /** `false`: its guest runs no instruction. Of a recovery, the VM stands alone and is off at the end. */
+    start: Type.Optional(Type.Literal(false)),
     /** Of a test whose VM is to meet those of others; without it the VM is alone on a network of its own. */
     test_network: Type.Optional(TestNetwork),
     /** Directory on this host for the new disks. */

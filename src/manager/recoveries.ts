@@ -38,6 +38,8 @@ const TASK_OF_STEP: Record<string, (jobId: string) => string> = {
 export type StartOptions = {
   id?: string;
   storagePath?: string | null;
+  /** The VM is left off. */
+  start?: false;
   /** The protected site is known not to answer, and is not asked. */
   isSourceSilent?: boolean;
   /** Called first in the transaction that records the job; throws when that is not to be. */
@@ -219,6 +221,7 @@ function settingsOf(asked: RecoveryRequest, options: StartOptions) {
   return {
     point: asked.point ?? 0,
     storage_path: options.storagePath ?? null,
+    ...(options.start === undefined ? {} : { start: options.start }),
     networks: asked.networks ?? {},
     test_network: asked.test_network ?? null,
     reprotect: asked.reprotect ?? false,

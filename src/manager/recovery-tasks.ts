@@ -42,6 +42,7 @@ export function recoverTask(
     ...(claim === undefined ? {} : { claim }),
     networks: request.networks,
     ...(request.purpose === 'test' ? {} : { journey, retires_old_copy: true }),
+    ...(request.start === false ? { start: false } : {}),
     // A test is isolated unless it was told which networks to use.
     ...(testNetwork === undefined ? {} : { test_network: testNetwork }),
     default_network: request.purpose === 'test' ? null : defaultNetwork(host),

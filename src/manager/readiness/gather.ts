@@ -122,10 +122,11 @@ function tried<T>(work: () => T): { value: T } | { refusal: Refusal } {
   }
 }
 
-/** Tests that brought the VM up, by a plan's run or alone: newest first. */
+/** Tests that brought the VM up, not those that left it off, by a plan's run or alone: newest first. */
 function testsOf(jobs: readonly Job[], replicaId: string): NonNullable<VmReadiness['proven']>[] {
   return jobs
     .filter((job) => job.replica_id === replicaId && job.request.purpose === 'test')
+    .filter(({ request }) => request.start !== false)
     .flatMap((job) => {
       const step = job.steps.find(({ name, state }) => name === 'recover' && state === 'done');
       if (step === undefined || step.ended_ms === null) return [];

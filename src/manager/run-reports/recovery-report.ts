@@ -48,6 +48,7 @@ export function vmReport({ view, startedMs, picture, ...known }: VmPart): Report
 function signOfLifeMs({ purpose, result, steps }: RecoveryView): number | null {
   const told = result?.['sign_of_life_ms'];
   if (typeof told === 'number') return told;
+  if (result?.['left_off'] === true) return null;
   const recover = steps.find(({ name }) => name === 'recover');
   return purpose === 'test' && recover?.state === 'done' ? recover.ended_ms : null;
 }

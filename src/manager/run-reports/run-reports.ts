@@ -185,6 +185,7 @@ export class RunReports {
     if (task === undefined) {
       const hasVm = job.steps.some(({ name }) => name === 'recover');
       if (!hasVm) return { failure: 'the recovery ended before its VM was there' };
+      if (job.request.start === false) return { failure: 'it was left off' };
       if (job.state === 'cleaning' || job.state === 'cleaned')
         return { failure: 'its VM was removed already' };
       const body = { id, kind: 'picture' as const, recover_task_id: recoverTaskId(job.id) };

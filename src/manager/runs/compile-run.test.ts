@@ -6,6 +6,7 @@ import { priorityGroups } from './priorities.ts';
 import { inGuest, message, planOf, planVm, randomPlan } from './run-fixture.ts';
 import type { RunPlan, RunVm } from './run-plan.ts';
 import type { StepSpec } from './run-step.ts';
+import { leftOutNote } from './vm-steps.ts';
 
 const KINDS = ['test', 'migration', 'disaster'] as const;
 const ROUNDS = 300;
@@ -95,6 +96,37 @@ test('what is depended on takes the priority of whom depends on it, so a depende
       [2, ['other']],
     ],
   );
+});
+
+test('of a VM that is left off nothing follows its recovery but its disks, and the step says what is left out', () => {
+  const change: Partial<RunVm> = {
+    start: 'off',
+    before: [message('ready?')],
+    health: [{ kind: 'agent' }, { kind: 'tcp', port: 80 }],
+    customize: { by: 'agent', hostName: 'new', addresses: [] },
+    after: [message('well?')],
+  };
+  const off = planVm('spare', change);
+  for (const [kind, more] of [
+    ['test', []],
+    ['disaster', ['vm1-alone']],
+  ] as const) {
+    const steps = compileRun(planOf(kind, [{ ...off, isSourceSilent: true }]));
+    const own = steps.filter(({ phase, vmUuid }) => phase === 'forward' && vmUuid === off.vmUuid);
+    assert.deepEqual(
+      own.map(({ key }) => key),
+      ['vm1-before-1', 'vm1-recover', ...more],
+    );
+    assert.equal(own[1]!.name, 'define spare and leave it off');
+  }
+  assert.equal(
+    leftOutNote(off),
+    'left off; its probes and its steps after were left out; addresses were not changed',
+  );
+  assert.equal(leftOutNote(planVm('spare', { start: 'off' })), 'left off');
+  const byDisk: Partial<RunVm> = { customize: { by: 'disk', hostName: 'new', addresses: [] } };
+  assert.equal(leftOutNote(planVm('web', byDisk)), 'addresses were not changed');
+  assert.equal(leftOutNote(planVm('web', { ...change, start: 'on' })), null);
 });
 
 test('a circle of dependencies is refused by the names of its VMs', () => {

@@ -60,20 +60,23 @@ function vmView(vm: RunVm, steps: readonly RunStep[]): RunVmView {
     vm_name: vm.vmName,
     priority: vm.priority,
     job_id: text('job_id'),
-    state: vmState({ own, recover, chain, isHealthy }),
+    state: vmState(vm, { own, recover, chain, isHealthy }),
     point: number('point'),
     moment_ms: number('moment_ms'),
     up_ms: number('up_ms'),
-    healthy_ms: isHealthy ? Math.max(...chain.map(({ endedMs }) => endedMs ?? 0)) : null,
+    healthy_ms: isHealthy && vm.start === 'on' ? Math.max(...chain.map(({ endedMs }) => endedMs ?? 0)) : null,
   };
 }
 
-function vmState(of: {
-  own: readonly RunStep[];
-  recover: RunStep | undefined;
-  chain: readonly RunStep[];
-  isHealthy: boolean;
-}): RunVmView['state'] {
+function vmState(
+  { start }: RunVm,
+  of: {
+    own: readonly RunStep[];
+    recover: RunStep | undefined;
+    chain: readonly RunStep[];
+    isHealthy: boolean;
+  },
+): RunVmView['state'] {
   const { own, recover, chain, isHealthy } = of;
   const is = (kind: string, state: string): boolean =>
     own.some((step) => step.body.kind === kind && step.state === state);
@@ -83,6 +86,7 @@ function vmState(of: {
       ? 'failed'
       : 'waiting';
   }
+  if (isHealthy && start === 'off') return 'off';
   if (is('stand_alone', 'done') && isHealthy) return 'alone';
   if (isHealthy) return 'healthy';
   if (recover?.state === 'done') return 'up';

@@ -32,6 +32,7 @@ export function checkVm(context: Context, about: About): Found {
   const ageMs = point === undefined ? null : Math.max(0, context.clock.now() - point.moment_ms);
   const late = isNewest ? behind(vm, ageMs, replica) : undefined;
   const warnings: string[] = [];
+  checkAddresses(about, { failures, warnings });
   if (asked.kind === 'migration' && isSilent) failures.push(silent(vm));
   if (late !== undefined && asked.kind === 'migration') failures.push(late);
   else if (late !== undefined) warnings.push(late.message);
@@ -96,10 +97,16 @@ function checkTaken(
   attempt(failures, () => checkName(context, isTest ? `${vm.vm_name}-test` : vm.vm_name, jobs, back));
   if (!isTest) attempt(failures, () => checkOthers(replica, jobs));
   if (!isTest && replica.state === 'recovered') failures.push(recoveredAlready(vm));
-  if (vm.start === 'off') failures.push(notYet(vm, '"start: off"'));
-  if (vm.customize_by === 'disk' && (vm.addresses.length > 0 || vm.host_name !== null)) {
-    failures.push(notYet(vm, '"customize_by: disk"'));
-  }
+}
+
+/** `customize_by: disk`. A disaster does not go without a VM for that; it comes up as it is, and that is said. */
+function checkAddresses({ asked, vm }: About, found: { failures: Failure[]; warnings: string[] }): void {
+  if (vm.customize_by !== 'disk' || (vm.addresses.length === 0 && vm.host_name === null)) return;
+  if (asked.kind !== 'disaster') found.failures.push(notYet(vm, '"customize_by: disk"'));
+  else
+    found.warnings.push(
+      `addresses and host name of ${vm.vm_name} will not be changed: "customize_by: disk" cannot be carried out yet`,
+    );
 }
 
 function tooYoung(vm: ResolvedVm): Failure {

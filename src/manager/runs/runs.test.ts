@@ -8,14 +8,14 @@ type Sites = Awaited<ReturnType<typeof twoSites>>;
 const UP = { vm_uuid: 'f3a0c1de-0000-4000-8000-000000000001', vm_name: 'ledger-test', up_ms: Date.now() };
 
 /** ledger is protected from west to east, in a plan "all" with a message at its end. */
-async function planned(sites: Sites): Promise<string> {
+async function planned(sites: Sites, vms: Record<string, object> = {}): Promise<string> {
   const request = { vm: 'ledger', site: 'east', rpo_ms: 5000 };
   const view = await sites.west.api<ProtectionView>('POST', '/protections', request);
   await sites.eastServer.holds(view.replica_id!, [Date.now() - 2000, Date.now() - 1000]);
   await sites.eastServer.poll();
   await sites.east.api('POST', '/groups', { name: 'group', site: 'west', vms: ['ledger'] });
   const after = [{ kind: 'message', name: 'look at it', text: 'Does it work?' }];
-  await sites.east.api('POST', '/plans', { name: 'all', groups: ['group'], after });
+  await sites.east.api('POST', '/plans', { name: 'all', groups: ['group'], after, vms });
   return view.replica_id!;
 }
 
@@ -75,6 +75,42 @@ test('a test of a plan brings its VM up on a network of the run, waits for a per
     items.map(({ state }) => state),
     ['cleaned'],
   );
+});
+
+test('a VM that the plan leaves off is ordered so, is off when it is there, and has no sign to wait for', async () => {
+  await using sites = await twoSites();
+  const { east, eastAgent, eastServer } = sites;
+  await planned(sites, { ledger: { start: 'off', health: [{ kind: 'tcp', port: 80 }] } });
+  for (const kind of ['test', 'migration', 'disaster']) {
+    const check = await east.api<RunCheck>('POST', '/runs/check', { plan: 'all', kind });
+    assert.deepEqual([check.refusals, check.warnings], [[], []], kind);
+  }
+  const run = await east.api<RunView>('POST', '/runs', { plan: 'all', kind: 'test' });
+  await eastServer.finish(doneTask((await eastServer.task('open_view')).id, VIEW));
+  const recover = await eastAgent.task('recover');
+  assert(recover.kind === 'recover');
+  assert.equal(recover.start, false);
+  const off = { ...UP, up_ms: null, no_sign: null, left_off: true };
+  await eastAgent.finish({ ...doneTask(recover.id, off), state: 'running' });
+  const asked = await until(east, run.id, isAsked);
+  assert.deepEqual([asked.vms[0]?.state, asked.vms[0]?.up_ms], ['off', null]);
+  const step = asked.steps!.find(({ key }) => key === 'vm1-recover');
+  assert.equal(step?.note, 'left off; its probes were left out');
+});
+
+test('addresses that nothing changes keep a test back, and a disaster says so and goes on', async () => {
+  await using sites = await twoSites();
+  const { east } = sites;
+  await planned(sites, { ledger: { customize_by: 'disk', host_name: 'books' } });
+  const ask = (kind: string): Promise<RunCheck> =>
+    east.api<RunCheck>('POST', '/runs/check', { plan: 'all', kind });
+  for (const kind of ['test', 'migration']) {
+    const { refusals } = await ask(kind);
+    assert.match(refusals.map(({ message }) => message).join(), /"customize_by: disk" of VM ledger cannot/);
+  }
+  const check = await ask('disaster');
+  assert.deepEqual([check.is_possible, check.refusals], [true, []]);
+  assert.match(check.warnings.join(), /addresses and host name of ledger will not be changed/);
 });
 
 test('a run is refused with everything that is known, a disaster says in advance what it will not bring up', async () => {

@@ -1,4 +1,7 @@
-/** The steps that bring one VM up: its own before, the recovery, its health, its addresses, its own after. Pure. */
+/**
+ * The steps that bring one VM up: its own before, the recovery, its health, its addresses, its own after.
+ * Of one that is left off only the recovery and what is before it: there is no guest to ask or to change. Pure.
+ */
 import { DEFAULT_PROBE_TIMEOUT_MS } from '#/api/plans.ts';
 import type { RunVm } from './run-plan.ts';
 import { add, planSteps, type Draft, type Front } from './step-draft.ts';
@@ -51,13 +54,25 @@ export function vmSteps(
   return keys;
 }
 
+/** What the plan says of the VM and the run does not do, for people; null when there is nothing. */
+export function leftOutNote({ start, customize, health, after }: RunVm): string | null {
+  const unchanged = customize === null ? [] : ['addresses were not changed'];
+  if (start === 'on') return customize?.by === 'disk' ? unchanged[0]! : null;
+  const out = [
+    ...(health.length > 0 ? ['its probes'] : []),
+    ...(after.length > 0 ? ['its steps after'] : []),
+  ];
+  const skipped = out.length === 0 ? [] : [`${out.join(' and ')} were left out`];
+  return ['left off', ...skipped, ...unchanged].join('; ');
+}
+
 function recoverStep(draft: Draft, vm: RunVm, front: Front): string {
   const name = draft.names.get(vm.vmUuid)!;
   const cycle = `${name}-last-cycle`;
   const lastCycle = draft.steps.some(({ key }) => key === cycle) ? cycle : null;
   return add(draft, {
     key: `${name}-recover`,
-    name: `bring up ${vm.vmName}`,
+    name: vm.start === 'off' ? `define ${vm.vmName} and leave it off` : `bring up ${vm.vmName}`,
     vmUuid: vm.vmUuid,
     body: { kind: 'recover', point: vm.point, lastCycle },
     // A disaster waits for the last cycle of this very VM to be over; a migration has waited for all.

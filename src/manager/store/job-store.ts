@@ -17,6 +17,8 @@ export type JobRequest = Required<Omit<RecoveryRequest, 'vm' | 'force'>> & {
   /** Of a plan's VM: the directory for its disks. */
   storage_path: string | null;
   server_id: string;
+  /** Of a plan's VM that is left off; otherwise it is started. */
+  start?: false;
 };
 
 export type JobStep = Omit<Selectable<JobStepsTable>, 'job_id' | 'failure'> & {

@@ -8,6 +8,8 @@ import { failureIn } from '#/lib/failure.ts';
 import type { Clock } from '#/lib/clock.ts';
 import type { RecoveryRequest, RecoveryView } from '#/api/recoveries.ts';
 import type { StepOutcome } from '#/manager/runs/ports.ts';
+import type { RunVm } from '#/manager/runs/run-plan.ts';
+import { leftOutNote } from '#/manager/runs/vm-steps.ts';
 import type { RunStep, StepBody } from '#/manager/runs/run-step.ts';
 import { failed, type Executors, type StepCall } from '#/manager/runs/step-executor.ts';
 import type { Database } from '#/manager/store/database.ts';
@@ -21,6 +23,8 @@ export type RecoveryPort = {
     options: {
       id: string;
       storagePath: string | null;
+      /** The VM is left off. */
+      start?: false;
       /** The protected site is known not to answer, and is not asked. */
       isSourceSilent: boolean;
       within: (at: Database) => Promise<void>;
@@ -57,14 +61,14 @@ async function recover(call: StepCall<Body>, recoveries: RecoveryPort, clock: Cl
     const job = await recoveries.find(id);
     if (job === undefined || job.state === 'cleaned') continue;
     if (job.state === 'cleaning') return { state: 'waiting', note: 'removes what an earlier try made' };
-    if (job.state !== 'failed') return standing(job, index === 0);
+    if (job.state !== 'failed') return standing(job, vmOf(call), index === 0);
     if (index === 0) return { state: 'failed', failure: job.failure ?? UNKNOWN };
     await recoveries.cleanUp(id);
     return { state: 'waiting', note: 'removes what an earlier try made' };
   }
   if (call.signal.aborted) return { state: 'waiting' };
   try {
-    return standing(await start(call, recoveries, ids[0]!), true);
+    return standing(await start(call, recoveries, ids[0]!), vmOf(call), true);
   } catch (error) {
     const failure = failureIn(error);
     const isYoung = clock.now() - (call.step.startedMs ?? 0) < PATIENCE_MS;
@@ -75,8 +79,13 @@ async function recover(call: StepCall<Body>, recoveries: RecoveryPort, clock: Cl
 
 const UNKNOWN = { code: 'tool_failed', message: 'the recovery failed', hint: null };
 
-function start({ run, step, body, steps, hold }: StepCall<Body>, recoveries: RecoveryPort, id: string) {
-  const vm = run.plan.vms.find(({ vmUuid }) => vmUuid === step.vmUuid)!;
+function vmOf({ run, step }: StepCall<Body>): RunVm {
+  return run.plan.vms.find(({ vmUuid }) => vmUuid === step.vmUuid)!;
+}
+
+function start(call: StepCall<Body>, recoveries: RecoveryPort, id: string) {
+  const { run, body, steps, hold } = call;
+  const vm = vmOf(call);
   const isTest = run.plan.kind === 'test';
   const point = pointOf(body, steps);
   return recoveries.start(
@@ -88,7 +97,13 @@ function start({ run, step, body, steps, hold }: StepCall<Body>, recoveries: Rec
       networks: vm.networks,
       ...(isTest ? { test_network: { tag: run.id, ...testNetworks(run.plan.test) } } : { force: true }),
     },
-    { id, storagePath: vm.storagePath, isSourceSilent: vm.isSourceSilent, within: hold },
+    {
+      id,
+      storagePath: vm.storagePath,
+      ...(vm.start === 'off' ? { start: false } : {}),
+      isSourceSilent: vm.isSourceSilent,
+      within: hold,
+    },
   );
 }
 
@@ -103,13 +118,16 @@ function pointOf(body: Body, steps: ReadonlyMap<string, RunStep>): number | unde
   return body.point.from === 'sequence' ? body.point.sequence : undefined;
 }
 
-/** Up is up: its disks are pulled while the plan goes on. */
-function standing(job: RecoveryView, isNewest: boolean): StepOutcome {
+/** Up is up, and left off is off: its disks are pulled while the plan goes on. */
+function standing(job: RecoveryView, vm: RunVm, isNewest: boolean): StepOutcome {
   const upMs = job.result?.['up_ms'];
-  const isUp = typeof upMs === 'number' || job.state === 'ready' || job.state === 'done';
+  const isOff = job.result?.['left_off'] === true;
+  const isUp = typeof upMs === 'number' || isOff || job.state === 'ready' || job.state === 'done';
   if (!isUp) return notUp(job, isNewest);
+  const note = leftOutNote(vm);
   return {
     state: 'done',
+    ...(note === null ? {} : { note }),
     result: {
       job_id: job.id,
       host_id: job.host_id,
@@ -118,7 +136,7 @@ function standing(job: RecoveryView, isNewest: boolean): StepOutcome {
       point: job.point,
       moment_ms: job.moment_ms,
       first_instruction_ms: job.result?.['first_instruction_ms'] ?? null,
-      up_ms: typeof upMs === 'number' ? upMs : job.updated_ms,
+      up_ms: isOff ? null : typeof upMs === 'number' ? upMs : job.updated_ms,
     },
   };
 }
