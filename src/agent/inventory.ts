@@ -87,14 +87,17 @@ function interfacesOf({ interfaces }: DomainDefinition): InterfaceReport[] {
     .slice(0, NETWORKS_MAX);
 }
 
+/** What libvirt gives a VM that names no model: it starts anywhere, and only then shows as checked. */
+const UNNAMED_MODELS: readonly (string | undefined)[] = ['qemu64', 'qemu32'];
+
 function hardwareOf(definition: DomainDefinition): Hardware {
   const { arch, cpuMode, cpuModel, firmware, isCpuChecked, machine, tpm } = definition;
   return {
     arch: arch ?? null,
     machine: machine ?? null,
     cpu_mode: cpuMode ?? null,
-    // A model that nobody checks, such as libvirt's own choice for a VM that names none, keeps it from no host.
-    cpu_model: isCpuChecked ? (cpuModel ?? null) : null,
+    // A model that nobody checks, or that stands for none having been named, keeps it from no host.
+    cpu_model: isCpuChecked && !UNNAMED_MODELS.includes(cpuModel) ? (cpuModel ?? null) : null,
     firmware: firmware.kind,
     is_secure_boot: firmware.isSecureBoot,
     // Another kind of TPM is taken out of the definition when it is recovered.
