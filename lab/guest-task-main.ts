@@ -3,7 +3,7 @@
  * JSON, and answers with what came of each.
  */
 import type { GuestTask } from '#/control/guest-tasks.ts';
-import { GuestRecords } from '#/agent/guest/guest-records.ts';
+import { guestRecords } from '#/agent/guest/guest-records.ts';
 import { runGuestTask } from '#/agent/guest/run-guest-task.ts';
 import { RecoveryStates } from '#/agent/recovery-state.ts';
 import { StepLog } from '#/agent/step-log.ts';
@@ -15,7 +15,7 @@ const [directory = '', text = ''] = process.argv.slice(2);
 const states = new RecoveryStates(directory);
 await states.load();
 await using libvirt = await Libvirt.connect();
-const records = new GuestRecords(directory);
+const records = guestRecords(directory);
 
 async function carryOut(task: GuestTask): Promise<unknown> {
   const steps = new StepLog(clock, () => undefined);

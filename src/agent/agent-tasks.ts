@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { isGuestTask } from '#/control/guest-tasks.ts';
 import type { AgentTask } from '#/control/orders.ts';
 import type { RetiredReport } from '#/control/retire-tasks.ts';
-import type { TaskReport } from '#/control/reports.ts';
+import { TaskReport } from '#/control/reports.ts';
 import { Backoff } from '#/lib/backoff.ts';
 import type { Clock } from '#/lib/clock.ts';
 import { describe, Failure, failureIn } from '#/lib/failure.ts';
@@ -17,7 +17,7 @@ import { failureFields, type Log } from '#/lib/log.ts';
 import { systemRandom } from '#/lib/system-random.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { runDiscard } from './discard-task.ts';
-import { GuestRecords } from './guest/guest-records.ts';
+import { guestRecords, type GuestRecords } from './guest/guest-records.ts';
 import { removeProbeNamespaces } from './guest/probe-namespace.ts';
 import { runGuestTask } from './guest/run-guest-task.ts';
 import type { Replication } from './handover/handover-context.ts';
@@ -35,7 +35,7 @@ import { runRecover, type RecoverStanding } from './recover-task.ts';
 import { takePicture } from './picture-task.ts';
 import { targetHost } from './target-host.ts';
 import { StepLog } from './step-log.ts';
-import { TaskReports } from './task-reports.ts';
+import { TaskFiles } from './task-files.ts';
 
 /** VMs that come up, or go away, at the same time; a booting guest wants a processor of its own. */
 const STARTS_AT_ONCE = 8;
@@ -73,7 +73,7 @@ export class AgentTasks {
   readonly #parts: AgentTaskParts;
   readonly #states: RecoveryStates;
   readonly #networks: TestNetworks;
-  readonly #reports: TaskReports;
+  readonly #reports: TaskFiles<typeof TaskReport>;
   readonly #handovers: HandoverStates;
   readonly #entries = new Map<string, Entry>();
   readonly #retired: RetiredCopies;
@@ -92,8 +92,8 @@ export class AgentTasks {
     const directory = join(parts.dataDirectory, 'recoveries');
     this.#states = new RecoveryStates(directory);
     this.#networks = new TestNetworks(this.#states);
-    this.#guestRecords = new GuestRecords(directory);
-    this.#reports = new TaskReports(directory);
+    this.#guestRecords = guestRecords(directory);
+    this.#reports = new TaskFiles(directory, 'task', TaskReport);
     this.#retired = new RetiredCopies(parts);
     this.#handovers = new HandoverStates(join(parts.dataDirectory, 'handovers'));
   }
@@ -274,7 +274,7 @@ export class AgentTasks {
   /** Without room for its report a task has ended all the same; only a restart of the agent would repeat it. */
   async #keep(report: TaskReport): Promise<void> {
     try {
-      await this.#reports.write(report);
+      await this.#reports.write(report.id, report);
     } catch (error) {
       if (failureIn(error) === undefined) throw error;
       this.#parts.log.error('task.report_lost', { task: report.id, ...failureFields(error) });

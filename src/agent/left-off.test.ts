@@ -13,13 +13,10 @@ import { markIn } from '#/recovery/recovery-mark.ts';
 import { definition, makeEchoGuest } from '#test/echo-guest.ts';
 import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvirtd.ts';
 import { runDiscard } from './discard-task.ts';
-import { Places } from './places.ts';
 import { consoleLogPath } from './recover-names.ts';
-import { TestNetworks } from './recover-network.ts';
 import { runRecover, type RecoverContext, type RecoverResult } from './recover-task.ts';
-import { DyingSteps, GuestTalk, rawBytes, ServedPoint } from './recovery-fixture.ts';
+import { DyingSteps, GuestTalk, rawBytes, recoverContext, ServedPoint } from './recovery-fixture.ts';
 import { RecoveryStates } from './recovery-state.ts';
-import { RetiredCopies } from './retire/retired-copies.ts';
 import { StepLog } from './step-log.ts';
 
 const forever = new AbortController().signal;
@@ -67,21 +64,11 @@ afterEach(async () => {
   assert.deepEqual(await libvirt.listDomains(), []);
 });
 
-function context(steps = new StepLog(systemClock, () => undefined)): RecoverContext {
-  const firmware = { tpmDirectory: `${daemon.directory}/../lib/swtpm` };
-  const where = { ...firmware, dataDirectory: daemon.directory };
-  return {
-    libvirt,
-    clock: systemClock,
-    states,
-    networks: new TestNetworks(states),
-    firmware,
-    steps,
-    retired: new RetiredCopies({ ...where, clock: systemClock, changed: () => undefined }),
-    pulls: new Places(1),
-    isUp: () => undefined,
-  };
-}
+const context = (steps?: StepLog): RecoverContext =>
+  recoverContext(
+    { libvirt, directory: daemon.directory },
+    { states, ...(steps === undefined ? {} : { steps }) },
+  );
 
 async function discard(taskId: string): Promise<Record<string, unknown>> {
   return await runDiscard({ id: 'd', kind: 'discard', recover_task_id: taskId }, context(), forever);

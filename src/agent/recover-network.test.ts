@@ -3,18 +3,15 @@ import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import { after, afterEach, before, test } from 'node:test';
 import type { RecoverTask } from '#/control/orders.ts';
-import { systemClock } from '#/lib/system-clock.ts';
 import { Libvirt } from '#/libvirt/libvirt.ts';
 import { definition, makeEchoGuest } from '#test/echo-guest.ts';
 import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvirtd.ts';
 import { runDiscard } from './discard-task.ts';
-import { Places } from './places.ts';
-import { rawBytes, ServedPoint } from './recovery-fixture.ts';
+import { DyingSteps, rawBytes, recoverContext, ServedPoint } from './recovery-fixture.ts';
 import { TestNetworks } from './recover-network.ts';
-import { RetiredCopies } from './retire/retired-copies.ts';
 import { runRecover, type RecoverContext } from './recover-task.ts';
 import { RecoveryStates } from './recovery-state.ts';
-import { StepLog } from './step-log.ts';
+import type { StepLog } from './step-log.ts';
 
 const forever = new AbortController().signal;
 const MACS = ['52:54:00:aa:bb:cc', '52:54:00:aa:bb:cd'];
@@ -62,24 +59,11 @@ async function startAgain(): Promise<void> {
   assert.deepEqual(await states.load(), []);
 }
 
-function context(steps = new StepLog(systemClock, () => undefined)): RecoverContext {
-  const firmware = { tpmDirectory: `${daemon.directory}/../lib/swtpm` };
-  const isUp = (): void => undefined;
-  const { directory } = daemon;
-  const parts = { ...firmware, dataDirectory: directory, clock: systemClock, changed: isUp };
-  const retired = new RetiredCopies(parts);
-  return {
-    libvirt,
-    clock: systemClock,
-    states,
-    networks,
-    firmware,
-    steps,
-    retired,
-    pulls: new Places(1),
-    isUp,
-  };
-}
+const context = (steps?: StepLog): RecoverContext =>
+  recoverContext(
+    { libvirt, directory: daemon.directory },
+    { states, networks, ...(steps === undefined ? {} : { steps }) },
+  );
 
 async function recover(id: string, change: Partial<RecoverTask>): Promise<string[]> {
   const task = point.task({ id, name: id, purpose: 'test', networks: {}, ...change });
@@ -90,13 +74,6 @@ async function recover(id: string, change: Partial<RecoverTask>): Promise<string
 
 async function discard(taskId: string, steps?: StepLog): Promise<void> {
   await runDiscard({ id: 'd', kind: 'discard', recover_task_id: taskId }, context(steps), forever);
-}
-
-class DyingSteps extends StepLog {
-  override async run<T>(name: string, work: Parameters<StepLog['run']>[1]): Promise<T> {
-    if (name === 'remove its networks') throw new Error('killed');
-    return (await super.run(name, work)) as T;
-  }
 }
 
 test('tests of one tag share a network, which goes with the last of them, also when that was cut', async () => {
@@ -112,7 +89,7 @@ test('tests of one tag share a network, which goes with the last of them, also w
   assert.doesNotMatch(await daemon.run('ip', ['address', 'show', 'dev', bridge]), /inet/);
   await discard('s1');
   assert(await (await libvirt.lookupNetworkByName(network!)).isActive());
-  const dying = new DyingSteps(systemClock, () => undefined);
+  const dying = new DyingSteps({ name: 'remove its networks', when: 'before' });
   await assert.rejects(discard('s2', dying), /killed/);
   await startAgain();
   await Promise.all([discard('s2'), discard('s3')]);

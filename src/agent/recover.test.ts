@@ -14,10 +14,7 @@ import { markIn } from '#/recovery/recovery-mark.ts';
 import { definition, makeEchoGuest } from '#test/echo-guest.ts';
 import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvirtd.ts';
 import { runDiscard } from './discard-task.ts';
-import { Places } from './places.ts';
-import { DyingSteps, GuestTalk, rawBytes, ServedPoint } from './recovery-fixture.ts';
-import { TestNetworks } from './recover-network.ts';
-import { RetiredCopies } from './retire/retired-copies.ts';
+import { DyingSteps, GuestTalk, rawBytes, recoverContext, ServedPoint } from './recovery-fixture.ts';
 import { runRecover, type RecoverContext, type RecoverResult } from './recover-task.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { StepLog } from './step-log.ts';
@@ -34,7 +31,6 @@ let states: RecoveryStates;
 let disks: Record<string, Uint8Array>;
 let source: string;
 let firmware: RecoverContext['firmware'];
-let retired: RetiredCopies;
 let point: ServedPoint;
 let number = 0;
 
@@ -43,8 +39,6 @@ before(async () => {
   libvirt = await Libvirt.connect({ socketPath: daemon.socketPath });
   states = new RecoveryStates(`${daemon.directory}/recoveries`);
   firmware = { tpmDirectory: `${daemon.directory}/../lib/swtpm` };
-  const { directory: dataDirectory } = daemon;
-  retired = new RetiredCopies({ ...firmware, dataDirectory, clock: systemClock, changed: () => undefined });
   const guest = await makeEchoGuest(daemon, 'source');
   const [vda, vdb] = await Promise.all(
     ['vda', 'vdb'].map((key) => rawBytes(daemon.run.bind(daemon), guest.imagePath(key))),
@@ -86,19 +80,11 @@ function definitionOf(): string {
     .replace('type="qcow2"', 'type="qcow2" error_policy="enospace"');
 }
 
-function context(steps = new StepLog(systemClock, () => undefined)): RecoverContext {
-  return {
-    libvirt,
-    clock: systemClock,
-    states,
-    networks: new TestNetworks(states),
-    firmware,
-    steps,
-    retired,
-    pulls: new Places(1),
-    isUp: () => undefined,
-  };
-}
+const context = (steps?: StepLog): RecoverContext =>
+  recoverContext(
+    { libvirt, directory: daemon.directory },
+    { states, ...(steps === undefined ? {} : { steps }) },
+  );
 
 async function discard(taskId: string): Promise<Record<string, unknown>> {
   return await runDiscard({ id: 'd', kind: 'discard', recover_task_id: taskId }, context(), forever);

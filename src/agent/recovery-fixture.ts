@@ -8,9 +8,15 @@ import type { RecoverTask } from '#/control/orders.ts';
 import type { Disk, Extent } from '#/disk/disk.ts';
 import { MemoryDisk } from '#/disk/memory-disk.ts';
 import type { Domain } from '#/libvirt/domain.ts';
+import type { Libvirt } from '#/libvirt/libvirt.ts';
 import type { RpcStream } from '#/libvirt/stream.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import { NbdServer } from '#/nbd/nbd-server.ts';
+import { Places } from './places.ts';
+import { TestNetworks } from './recover-network.ts';
+import type { RecoverContext } from './recover-task.ts';
+import { RecoveryStates } from './recovery-state.ts';
+import { RetiredCopies } from './retire/retired-copies.ts';
 import { StepLog } from './step-log.ts';
 
 /** Reads from here on wait while the point is held; what a guest boots by is before. */
@@ -196,6 +202,29 @@ export async function rawBytes(
   const bytes = await readFile(`${image}.raw`);
   await rm(`${image}.raw`);
   return bytes;
+}
+
+/** What an agent that has just started on a host recovers with; `directory` is that of its private libvirtd. */
+export function recoverContext(
+  host: { libvirt: Libvirt; directory: string },
+  change: Partial<RecoverContext> = {},
+): RecoverContext {
+  const { libvirt, directory } = host;
+  const states = change.states ?? new RecoveryStates(`${directory}/recoveries`);
+  const firmware = { tpmDirectory: `${directory}/../lib/swtpm` };
+  const changed = (): void => undefined;
+  return {
+    libvirt,
+    clock: systemClock,
+    states,
+    networks: new TestNetworks(states),
+    firmware,
+    steps: new StepLog(systemClock, changed),
+    retired: new RetiredCopies({ ...firmware, dataDirectory: directory, clock: systemClock, changed }),
+    pulls: new Places(1),
+    isUp: changed,
+    ...change,
+  };
 }
 
 /** Dies in a step, or just after it, as a killed agent does: what the step has begun is not undone. */

@@ -21,6 +21,5 @@ export function table(
 
 /** Names come from guests and other sites: nothing in them may steer the terminal. */
 export function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, '?');
+  return text.replaceAll(/\p{Cc}/gu, '?');
 }

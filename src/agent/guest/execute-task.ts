@@ -17,8 +17,8 @@ export async function runExecute(
   const domain = await domainOf(task, context);
   return await steps.run(`run ${task.path}`, async () => {
     const record = {
-      pid: await records.pid(task.id),
-      begun: (pid: number) => records.keepPid(task.id, pid),
+      pid: (await records.read(task.id))?.pid,
+      begun: (pid: number) => records.write(task.id, { pid }),
     };
     const program = { path: task.path, arguments: task.arguments, timeoutMs: task.timeout_ms };
     const ended = await runProgram(domain, program, { clock, signal, record });

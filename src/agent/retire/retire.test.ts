@@ -4,11 +4,8 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { after, afterEach, before, test } from 'node:test';
 import { runDiscard } from '#/agent/discard-task.ts';
-import { Places } from '#/agent/places.ts';
-import { rawBytes, ServedPoint } from '#/agent/recovery-fixture.ts';
-import { TestNetworks } from '#/agent/recover-network.ts';
+import { DyingSteps, rawBytes, recoverContext, ServedPoint } from '#/agent/recovery-fixture.ts';
 import { runRecover, type RecoverContext } from '#/agent/recover-task.ts';
-import { RecoveryStates } from '#/agent/recovery-state.ts';
 import { StepLog } from '#/agent/step-log.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import type { Domain } from '#/libvirt/domain.ts';
@@ -17,7 +14,6 @@ import { EPOCH_NAMESPACE, EPOCH_PREFIX, epochMarkText } from '#/recovery/epoch-m
 import { markIn } from '#/recovery/recovery-mark.ts';
 import { definition, makeEchoGuest } from '#test/echo-guest.ts';
 import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvirtd.ts';
-import { RetiredCopies } from './retired-copies.ts';
 
 const UUID = '6f0c8f0e-6a77-4a52-9f3e-0d5b6a0c1d2f';
 const forever = new AbortController().signal;
@@ -78,46 +74,13 @@ async function oldCopy(hasYielded = true): Promise<Domain> {
   return domain;
 }
 
-class Dies extends StepLog {
-  readonly #at: string;
-
-  constructor(at = '') {
-    super(systemClock, () => undefined);
-    this.#at = at;
-  }
-
-  override async run<T>(name: string, work: Parameters<StepLog['run']>[1]): Promise<T> {
-    const done = (await super.run(name, work)) as T;
-    if (name === this.#at) throw new Error(`killed after ${name}`);
-    return done;
-  }
-}
-
-/** What an agent that has just started works with. */
-function context(steps: StepLog = new Dies()): RecoverContext {
-  const states = new RecoveryStates(`${daemon.directory}/recoveries`);
-  const firmware = { tpmDirectory: `${daemon.directory}/../lib/swtpm` };
-  const parts = { ...firmware, dataDirectory: daemon.directory, clock: systemClock };
-  const retired = new RetiredCopies({ ...parts, changed: () => undefined });
-  const networks = new TestNetworks(states);
-  const isUp = (): void => undefined;
-  return {
-    libvirt,
-    clock: systemClock,
-    states,
-    networks,
-    firmware,
-    steps,
-    retired,
-    pulls: new Places(1),
-    isUp,
-  };
-}
+const context = (steps?: StepLog): RecoverContext =>
+  recoverContext({ libvirt, directory: daemon.directory }, steps === undefined ? {} : { steps });
 
 const back = (id: string) => point.task({ id, retires_old_copy: true });
 
 test('an old copy makes room, whenever the agent is killed, and is back when the recovery is taken back', async () => {
-  const steps = new Dies();
+  const steps = new StepLog(systemClock, () => undefined);
   await oldCopy();
   await runRecover(back('r0'), context(steps), forever);
   const names = steps.steps.map(({ name }) => name);
@@ -126,7 +89,10 @@ test('an old copy makes room, whenever the agent is killed, and is back when the
   for (const name of names) {
     const before = await (await libvirt.lookupDomainByName('web')).getXml(['inactive']);
     const id = `r-${names.indexOf(name) + 1}`;
-    await assert.rejects(runRecover(back(id), context(new Dies(name)), forever), /killed after/);
+    await assert.rejects(
+      runRecover(back(id), context(new DyingSteps({ name, when: 'after' })), forever),
+      /killed/,
+    );
     await runRecover(back(id), context(), forever);
     assert.equal(markIn(await (await libvirt.lookupDomainByName('web')).getXml())?.taskId, id);
     const { retired } = context();
@@ -135,7 +101,7 @@ test('an old copy makes room, whenever the agent is killed, and is back when the
       retired.reports().map((report) => [report.id, report.vm_name, report.disks.length]),
       [[id, 'web', 2]],
     );
-    await assert.rejects(discard(id, new Dies('remove the VM')), /killed/);
+    await assert.rejects(discard(id, new DyingSteps({ name: 'remove the VM', when: 'after' })), /killed/);
     await discard(id);
     assert.equal(await (await libvirt.lookupDomainByName('web')).getXml(['inactive']), before, name);
     assert.deepEqual(await readdir(`${daemon.directory}/retired`), []);

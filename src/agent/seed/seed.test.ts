@@ -7,7 +7,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { DomainWatch } from '#/agent/domain-watch.ts';
 import { LibvirtSource } from '#/agent/libvirt-source.ts';
-import { rawBytes } from '#/agent/recovery-fixture.ts';
+import { DyingSteps, rawBytes } from '#/agent/recovery-fixture.ts';
 import { StepLog } from '#/agent/step-log.ts';
 import { VmTurns } from '#/agent/vm-turns.ts';
 import type { SeedResult, SeedTask } from '#/control/seed-tasks.ts';
@@ -90,22 +90,11 @@ async function write(key: string, where: string): Promise<void> {
   }
 }
 
-class Dies extends StepLog {
-  readonly #at: string;
-
-  constructor(at = '') {
-    super(systemClock, () => undefined);
-    this.#at = at;
-  }
-
-  override async run<T>(name: string, work: Parameters<StepLog['run']>[1]): Promise<T> {
-    const done = (await super.run(name, work)) as T;
-    if (name === this.#at) throw new Error(`killed after ${name}`);
-    return done;
-  }
-}
-
-async function seed(replica: MemoryReplica, id: string, steps: StepLog = new Dies()): Promise<SeedResult> {
+async function seed(
+  replica: MemoryReplica,
+  id: string,
+  steps: StepLog = new StepLog(systemClock, () => undefined),
+): Promise<SeedResult> {
   const task: SeedTask = {
     id: `seed-${id}`,
     kind: 'seed',
@@ -165,7 +154,7 @@ test('a copy that runs is left alone, and one that is paused is ended: then the 
   await domain.setMetadata(where, epochMarkText({ claim: undefined, yielded }), ['live', 'config']);
   await assert.rejects(seed(new MemoryReplica(), 'running'), /is running: a copy that has yielded is paused/);
   await domain.suspend();
-  const steps = new Dies();
+  const steps = new StepLog(systemClock, () => undefined);
   const replica = new MemoryReplica();
   await assertFilled(replica, await seed(replica, 'first', steps));
   const ended = steps.steps.find(({ name }) => name === 'end what was paused');
@@ -175,11 +164,11 @@ test('a copy that runs is left alone, and one that is paused is ended: then the 
 });
 
 test('killed after any step, and done again, it ends the same', async () => {
-  const steps = new Dies();
+  const steps = new StepLog(systemClock, () => undefined);
   await seed(new MemoryReplica(), 'names', steps);
   for (const [index, { name }] of steps.steps.entries()) {
     const replica = new MemoryReplica();
-    await assert.rejects(seed(replica, `killed-${index}`, new Dies(name)), /killed after/);
+    await assert.rejects(seed(replica, `killed-${index}`, new DyingSteps({ name, when: 'after' })), /killed/);
     await assertFilled(replica, await seed(replica, `killed-${index}`));
   }
 });

@@ -45,8 +45,7 @@ export function checkedDirectory(path: string): string {
 }
 
 function isDirectory(path: string): boolean {
-  // oxlint-disable-next-line no-control-regex
-  return path.startsWith('/') && posix.normalize(path) === path && !/[\u0000-\u001f]/.test(path);
+  return path.startsWith('/') && posix.normalize(path) === path && !/\p{Cc}/u.test(path);
 }
 
 function badDirectory(path: string): Failure {
