@@ -81,7 +81,8 @@ function exchangeOnce(target: Target, options: Encoded, signal: AbortSignal): Pr
         agent: agentOf(target),
         ...contextOf(target),
         servername: '',
-        checkServerIdentity: (_host, certificate) => checkManager(certificate.raw, target),
+        // A kept connection is asked for with the check that it was made with, or Node makes another one.
+        ...(target.credentials === undefined ? { checkServerIdentity: identityCheck(target) } : {}),
         headers:
           body === undefined ? {} : { 'content-type': 'application/json', 'content-length': body.length },
         signal,
@@ -120,13 +121,18 @@ function isHangUp(error: Error): boolean {
 function agentOf({ address, siteId, caPem, credentials }: Target): Agent | false {
   if (credentials === undefined) return false;
   const { certificatePem } = credentials;
-  return keptConnections(`${siteId} at ${address.host}:${address.port}\n${caPem}\n${certificatePem}`);
+  const identity = `${siteId} at ${address.host}:${address.port}\n${caPem}\n${certificatePem}`;
+  return keptConnections(identity, { checkServerIdentity: identityCheck({ address, siteId, caPem }) });
 }
 
 function contextOf({ caPem, credentials }: Target): { secureContext: SecureContext } {
   const own =
     credentials === undefined ? {} : { cert: credentials.certificatePem, key: credentials.privateKeyPem };
   return { secureContext: secureContextOf({ ca: caPem, ...own, minVersion: 'TLSv1.3' }) };
+}
+
+function identityCheck(target: Target): (host: string, certificate: { raw: Buffer }) => Error | undefined {
+  return (_host, certificate) => checkManager(certificate.raw, target);
 }
 
 function checkManager(raw: Buffer, target: Target): Error | undefined {

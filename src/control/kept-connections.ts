@@ -6,7 +6,7 @@
  * manager by the same authority and show the same certificate, and none is used for longer than AGE_MAX_MS. TLS
  * sessions are not resumed: a resumed one would not be checked again.
  */
-import { Agent } from 'node:https';
+import { Agent, type AgentOptions } from 'node:https';
 
 /** A manager whose certificate has ended meanwhile is noticed within this time. */
 const AGE_MAX_MS = 600_000;
@@ -19,11 +19,15 @@ type Kept = { agent: Agent; sinceMs: number };
 
 const kept = new Map<string, Kept>();
 
-/** `identity` says whom the connections are with and who is calling: equal text, same connections. */
-export function keptConnections(identity: string, nowMs: number = performance.now()): Agent {
+/** `identity` says whom the connections are with and who is calling: equal text, same connections, same options. */
+export function keptConnections(
+  identity: string,
+  options: AgentOptions = {},
+  nowMs: number = performance.now(),
+): Agent {
   const known = kept.get(identity);
   if (known !== undefined && nowMs - known.sinceMs < AGE_MAX_MS) return known.agent;
-  const agent = new Agent({ keepAlive: true, maxFreeSockets: IDLE_MAX, maxCachedSessions: 0 });
+  const agent = new Agent({ ...options, keepAlive: true, maxFreeSockets: IDLE_MAX, maxCachedSessions: 0 });
   kept.delete(identity);
   kept.set(identity, { agent, sinceMs: nowMs });
   if (known !== undefined) retire(known.agent);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { test } from 'node:test';
 import { call } from '#/control/https-client.ts';
 import { join } from '#/control/manager-client.ts';
@@ -27,6 +28,21 @@ test('a program that joins gets a certificate of its own, and may renew it for t
     hosts.items.map(({ name, is_alive: isAlive }) => [name, isAlive]),
     [['host', true]],
   );
+});
+
+test('reports that follow each other share a connection', async () => {
+  await using site = await TestSite.start('east');
+  const agent = await site.agent('host');
+  await agent.send();
+  let count = 0;
+  const connected = (): void => void count++;
+  subscribe('net.client.socket', connected);
+  try {
+    for (let reports = 0; reports < 5; reports++) await agent.send();
+  } finally {
+    unsubscribe('net.client.socket', connected);
+  }
+  assert.equal(count, 0);
 });
 
 test('of many programs that join with one token at the same time, one is let in', async () => {
