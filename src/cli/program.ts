@@ -80,6 +80,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./rebuild-commands.ts')).registerRebuildCommands,
   },
   {
+    names: ['admin'],
+    load: async () => (await import('./access-commands.ts')).registerAccessCommands,
+  },
+  {
     names: ['join-token', 'pair-token', 'pair', 'token', 'tokens'],
     load: async () => (await import('./admin-commands.ts')).registerAdminCommands,
   },

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import type { JoinReply, JoinRequest, MemberKind, RenewReply } from '#/control/join.ts';
 import { formatToken, parseToken, type TokenKind } from '#/control/join-token.ts';
 import { Failure } from '#/lib/failure.ts';
+import { ADMINISTRATOR } from './access/grants.ts';
 import type { Context } from './context.ts';
 import { newId } from './ids.ts';
 import { MEMBERS_MAX, TOKEN_LIFE_MS } from './limits.ts';
@@ -121,7 +122,14 @@ export class Admission {
     const { clock, db, random } = this.#context;
     const id = newId(random, 'token');
     const token = `apt1.${this.#secret()}`;
-    await addApiToken(db, { id, name, tokenSha256: sha256(token), createdMs: clock.now() });
+    await addApiToken(db, {
+      id,
+      name,
+      tokenSha256: sha256(token),
+      grants: JSON.stringify(ADMINISTRATOR),
+      createdMs: clock.now(),
+      expiresMs: null,
+    });
     return { id, name, token };
   }
 

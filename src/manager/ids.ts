@@ -13,7 +13,9 @@ export type IdKind =
   | 'token'
   | 'group'
   | 'plan'
-  | 'run';
+  | 'run'
+  | 'user'
+  | 'session';
 
 export function newId(random: Random, kind: IdKind): string {
   return `${kind}-${randomHex(random, 6)}`;

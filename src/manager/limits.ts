@@ -56,6 +56,17 @@ export const SCHEDULE_BEGINS_MS = 20_000;
 export const SCHEDULE_RETRY_MS = 600_000;
 /** A report is not held up for longer by a picture that does not come. */
 export const PICTURE_WAIT_MS = 15_000;
+/** A session without a request for so long has ended, and any after a working day. */
+export const SESSION_IDLE_MS = 3_600_000;
+export const SESSION_LIFE_MS = 12 * 3_600_000;
+/** That a session was used is written this often at most. */
+export const SESSION_TOUCH_EVERY_MS = 60_000;
+/** Wrong passwords for one name before its next attempt has to wait; the wait doubles up to its bound. */
+export const SIGN_IN_FAILURES_FREE = 5;
+export const SIGN_IN_WAIT_MAX_MS = 900_000;
+/** Wrong passwords count no more after this. */
+export const SIGN_IN_FORGET_MS = 86_400_000;
+export const FIRST_LINK_LIFE_MS = 86_400_000;
 export const MEMBERS_MAX = 1000;
 export const PROTECTIONS_MAX = 10_000;
 export const REPLICAS_MAX = 100_000;

@@ -11,6 +11,8 @@ import type { Clock } from '#/lib/clock.ts';
 import { Failure } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import type { Random } from '#/lib/random.ts';
+import { Sessions } from './access/sessions.ts';
+import { Users } from './access/users.ts';
 import { Admission } from './admission.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
 import { Changes } from './changes.ts';
@@ -68,6 +70,8 @@ export class Manager implements AsyncDisposable {
   readonly context: Context;
   readonly orders: Orders;
   readonly admission: Admission;
+  readonly sessions: Sessions;
+  readonly users: Users;
   readonly peers: Peers;
   readonly rebuild: Rebuild;
   readonly claims: Claims;
@@ -108,7 +112,10 @@ export class Manager implements AsyncDisposable {
     this.context = context;
     this.#keys = keys;
     this.orders = new Orders(context);
-    this.admission = new Admission(context, this.orders, new WrongTokens(context.clock));
+    const wrong = new WrongTokens(context.clock);
+    this.admission = new Admission(context, this.orders, wrong);
+    this.sessions = new Sessions(context);
+    this.users = new Users(context, wrong);
     this.peers = new Peers(context, this.admission, () => this.#keys);
     this.rebuild = new Rebuild(context, this.peers);
     this.#documents = new Documents(context, this.peers);
@@ -160,6 +167,9 @@ export class Manager implements AsyncDisposable {
       const manager = new Manager(context, keys);
       await manager.#listen();
       manager.#run();
+      if (await manager.users.needsFirst()) {
+        context.log.info('access.no_user', { hint: 'antipode admin first-link' });
+      }
       return manager;
     } catch (error) {
       await context.db.destroy();

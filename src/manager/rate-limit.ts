@@ -1,4 +1,7 @@
-/** Counts wrong tokens by address, so that guessing is slow. Bounded: the address seen longest ago is forgotten. */
+/**
+ * Counts wrong tokens and passwords by address, so that guessing is slow. Bounded: the address seen longest ago is
+ * forgotten.
+ */
 import type { Clock } from '#/lib/clock.ts';
 import { Failure } from '#/lib/failure.ts';
 import { ADDRESSES_MAX, WRONG_TOKENS_MAX, WRONG_TOKENS_WINDOW_MS } from './limits.ts';
@@ -16,8 +19,8 @@ export class WrongTokens {
     const entry = this.#current(address);
     if (entry === undefined || entry.count < WRONG_TOKENS_MAX) return;
     const waitMs = entry.sinceMs + WRONG_TOKENS_WINDOW_MS - this.#clock.monotonicMs();
-    throw new Failure('limit_exceeded', `${entry.count} wrong tokens came from ${address}`, {
-      hint: `Try again in ${Math.ceil(waitMs / 1000)} s, with a token that was not used.`,
+    throw new Failure('limit_exceeded', `${entry.count} wrong tokens or passwords came from ${address}`, {
+      hint: `Try again in ${Math.ceil(waitMs / 1000)} s.`,
     });
   }
 

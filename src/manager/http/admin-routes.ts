@@ -65,7 +65,7 @@ export const ADMIN_ROUTES: readonly Route[] = [
     reply: ApiTokenReply,
     handle: async ({ body, caller }, { admission }) => {
       // Whoever holds a token could otherwise make himself another that outlives its revocation.
-      if (caller.role === 'administrator' && caller.name === 'root')
+      if (caller.role === 'administrator' && caller.by === 'socket')
         return admission.createApiToken(body.name);
       throw new Failure('forbidden', 'tokens are made on the manager itself', {
         hint: 'As root, on its Unix socket: antipode token NAME',

@@ -7,6 +7,7 @@ const TITLES: Record<string, string> = {
   site: 'The site, and how its VMs stand',
   protection: 'Protection',
   recovery: 'Recovery',
+  access: 'People',
   administration: 'Tokens and pairing',
   document: 'This page',
   control: 'For agents and replication servers',

@@ -1,5 +1,6 @@
 /**
- * Who is calling: root on the Unix socket, a program by its certificate, an administrator by a bearer token.
+ * Who is calling: root on the Unix socket, a program by its certificate, a person by a bearer token or
+ * by the cookie of a session.
  *
  * TLS proves that the caller holds the key of the certificate it shows, and nothing else. Who issued it, for which
  * site, until when, and whether the program is still one of ours is decided here, for each request: a connection
@@ -10,8 +11,13 @@ import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import { Failure } from '#/lib/failure.ts';
 import { verifiedIdentity, type SiteAuthority } from '#/lib/peer-identity.ts';
+import { ADMINISTRATOR } from '#/manager/access/grants.ts';
+import { checkOrigin } from '#/manager/access/origin.ts';
+import { sessionSecretIn } from '#/manager/access/session-cookie.ts';
+import type { Sessions } from '#/manager/access/sessions.ts';
 import type { Admission } from '#/manager/admission.ts';
 import type { Context } from '#/manager/context.ts';
+import type { Manager } from '#/manager/manager.ts';
 import type { Rebuild } from '#/manager/rebuild/rebuild.ts';
 import { listPeers } from '#/manager/store/peer-store.ts';
 import type { Caller } from './route.ts';
@@ -20,26 +26,32 @@ export class Authenticator {
   readonly #context: Context;
   readonly #admission: Admission;
   readonly #rebuild: Rebuild;
+  readonly #sessions: Sessions;
   readonly #parsed = new Map<string, X509Certificate>();
 
-  constructor(context: Context, admission: Admission, rebuild: Rebuild) {
-    this.#context = context;
-    this.#admission = admission;
-    this.#rebuild = rebuild;
+  constructor(manager: Pick<Manager, 'context' | 'admission' | 'rebuild' | 'sessions'>) {
+    this.#context = manager.context;
+    this.#admission = manager.admission;
+    this.#rebuild = manager.rebuild;
+    this.#sessions = manager.sessions;
   }
 
   /** Throws certificate_invalid, token_invalid, limit_exceeded. */
   async caller(request: IncomingMessage, isUnixSocket: boolean): Promise<Caller> {
-    if (isUnixSocket) return { role: 'administrator', name: 'root' };
+    if (isUnixSocket) return { role: 'administrator', name: 'root', by: 'socket', grants: ADMINISTRATOR };
     const { socket } = request;
     const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
     if (certificate !== undefined) return this.#program(certificate, socket.remoteAddress ?? 'unknown');
     const bearer = /^Bearer ([\w.-]{1,512})$/.exec(request.headers.authorization ?? '')?.[1];
     if (bearer !== undefined) {
       const name = await this.#admission.administrator(bearer, socket.remoteAddress ?? 'unknown');
-      return { role: 'administrator', name };
+      return { role: 'administrator', name, by: 'token', grants: ADMINISTRATOR };
     }
-    return { role: 'anonymous' };
+    const secret = sessionSecretIn(request.headers.cookie, this.#context.identity.siteId);
+    if (secret === undefined) return { role: 'anonymous' };
+    checkOrigin(request.method ?? '', request.headers);
+    const { name, session, grants } = await this.#sessions.person(secret);
+    return { role: 'administrator', name, by: 'session', grants, session };
   }
 
   async #program(certificate: X509Certificate, address: string): Promise<Caller> {

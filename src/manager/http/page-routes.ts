@@ -1,5 +1,6 @@
 /** The page of the API, for people, and the document it is made from. */
 import { apiPage } from './api-page.ts';
+import { API_PAGE_POLICY } from './security-headers.ts';
 import { Answer, route, type Route } from './route.ts';
 
 const roles = ['anonymous'] as const;
@@ -26,6 +27,7 @@ export const PAGE_ROUTES: readonly Route[] = [
           200,
           apiPage(manager.context.config.siteName, manager.document()),
           'text/html; charset=utf-8',
+          { 'content-security-policy': API_PAGE_POLICY },
         ),
     }),
   ),

@@ -5,6 +5,7 @@ import { ReportAuthority, ReportSummary } from '#/api/run-reports.ts';
 import { Failure } from '#/lib/failure.ts';
 import { REPORT_FILES, type ReportFileName } from '#/manager/run-reports/report-store.ts';
 import { Answer, route, type Route } from './route.ts';
+import { DOCUMENT_POLICY } from './security-headers.ts';
 import { page } from './views.ts';
 
 const roles = ['administrator'] as const;
@@ -47,7 +48,8 @@ export const REPORT_ROUTES: readonly Route[] = [
     handle: async ({ params }, { reports }) => {
       const { file, id } = params;
       if (!isReportFile(file)) throw new Failure('not_found', `a report has no file ${file}`);
-      return new Answer(200, await reports.store.read(id, file), REPORT_FILES[file]);
+      const policy = { 'content-security-policy': DOCUMENT_POLICY };
+      return new Answer(200, await reports.store.read(id, file), REPORT_FILES[file], policy);
     },
   }),
   route({

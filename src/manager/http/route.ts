@@ -2,18 +2,31 @@
  * A route of the manager: its schema, who may call it, and what it does. All routes are in one table (routes.ts), from
  * which the server, the OpenAPI document and the test of every route against every role are made.
  */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Static, TSchema } from 'typebox';
 import type { Role as ProgramRole } from '#/lib/peer-identity.ts';
+import type { Grant } from '#/api/access.ts';
 import type { Manager } from '#/manager/manager.ts';
+import type { SessionRow } from '#/manager/store/session-store.ts';
 
 /** Who may call a route. `anonymous` means everybody, whatever else they are. */
 export type CallerRole = 'anonymous' | 'administrator' | 'agent' | 'replication-server' | 'peer-manager';
 
 export type Caller =
   | { role: 'anonymous' }
-  | { role: 'administrator'; name: string }
+  | Person
   | { role: 'agent' | 'replication-server'; id: string }
   | { role: 'peer-manager'; siteId: string; id: string };
+
+/** `by`: root on the Unix socket, a bearer token, or somebody who has signed in. */
+export type Person = {
+  role: 'administrator';
+  name: string;
+  by: 'socket' | 'token' | 'session';
+  grants: readonly Grant[];
+  /** Of `session`. */
+  session?: SessionRow;
+};
 
 export type ProgramCaller = Extract<Caller, { role: Exclude<ProgramRole, 'manager'> }>;
 
@@ -23,6 +36,9 @@ export type Input<Params, Query, Body> = {
   body: Body;
   caller: Caller;
   remoteAddress: string;
+  headers: IncomingHttpHeaders;
+  /** The browser or program, as it calls itself. */
+  userAgent: string;
   /** Of a stream that is resumed. */
   lastEventId: number | undefined;
   /** Aborts when the caller goes away. */
@@ -34,11 +50,18 @@ export class Answer {
   readonly status: number;
   readonly body: unknown;
   readonly type: string;
+  readonly headers: Readonly<Record<string, string>>;
 
-  constructor(status: number, body?: unknown, type = 'application/json; charset=utf-8') {
+  constructor(
+    status: number,
+    body?: unknown,
+    type = 'application/json; charset=utf-8',
+    headers: Readonly<Record<string, string>> = {},
+  ) {
     this.status = status;
     this.body = body;
     this.type = type;
+    this.headers = headers;
   }
 }
 

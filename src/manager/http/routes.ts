@@ -1,4 +1,5 @@
 /** All routes of the manager: the one table of what there is and who may call it. */
+import { ACCESS_ROUTES } from './access-routes.ts';
 import { ADMIN_ROUTES } from './admin-routes.ts';
 import { CONTROL_ROUTES } from './control-routes.ts';
 import { FENCE_ROUTES } from './fence-routes.ts';
@@ -24,6 +25,7 @@ export const ROUTES: readonly Route[] = [
   ...REPROTECTION_ROUTES,
   ...RUN_ROUTES,
   ...FENCE_ROUTES,
+  ...ACCESS_ROUTES,
   ...ADMIN_ROUTES,
   ...READINESS_ROUTES,
   ...REBUILD_ROUTES,

@@ -14,6 +14,7 @@ import { addAudit } from '#/manager/store/event-store.ts';
 import { Authenticator } from './authenticate.ts';
 import { Answer, StreamAnswer, type Caller, type Route } from './route.ts';
 import { ROUTES } from './routes.ts';
+import { securityHeaders } from './security-headers.ts';
 import { Schemas } from './validate.ts';
 
 /** Sockets of the Unix listener; whatever is not among them came over TLS. */
@@ -30,7 +31,7 @@ export async function createApplication(
   await application.register(swagger, {
     openapi: documentHead() as unknown as OpenApi,
   });
-  const authenticator = new Authenticator(manager.context, manager.admission, manager.rebuild);
+  const authenticator = new Authenticator(manager);
   const schemas = new Schemas();
   // Bodies are checked by the same compiled schemas everywhere; Fastify's own validator would guess types.
   application.setValidatorCompiler(() => () => true);
@@ -45,6 +46,12 @@ export async function createApplication(
       }),
     ),
   );
+  application.addHook('onRequest', async (request, reply) => {
+    for (const [name, value] of Object.entries(securityHeaders(request.url))) {
+      // On the connection itself, so that streams have them too.
+      reply.raw.setHeader(name, value);
+    }
+  });
   for (const route of ROUTES) {
     application.route({
       method: route.method,
@@ -78,7 +85,7 @@ async function admit(
   if (route.roles.includes(caller.role)) return caller;
   if (caller.role === 'anonymous') {
     throw new Failure('unauthenticated', `${request.method} ${pathOf(request)} is not for everybody`, {
-      hint: 'Present a bearer token (antipode token NAME), or use the Unix socket of the manager as root.',
+      hint: 'Sign in, present a bearer token (antipode token NAME), or use the Unix socket of the manager as root.',
     });
   }
   throw new Failure('forbidden', `${caller.role} may not ${request.method} ${pathOf(request)}`, {
@@ -107,6 +114,8 @@ async function answer(call: {
         body: schemas.check('body', route.body, request.body),
         caller,
         remoteAddress: request.raw.socket.remoteAddress ?? 'unix',
+        headers: request.headers,
+        userAgent: request.headers['user-agent'] ?? '',
         lastEventId: lastEventId(request.headers['last-event-id']),
         signal: gone.signal,
       },
@@ -139,7 +148,7 @@ async function send(reply: FastifyReply, result: unknown, signal: AbortSignal): 
     return reply;
   }
   if (result instanceof Answer) {
-    return reply.code(result.status).type(result.type).send(result.body);
+    return reply.code(result.status).headers(result.headers).type(result.type).send(result.body);
   }
   return reply.send(result ?? {});
 }
@@ -205,6 +214,7 @@ function documentHead() {
     components: {
       securitySchemes: {
         administrator: { type: 'http' as const, scheme: 'bearer' },
+        session: { type: 'apiKey' as const, in: 'cookie' as const, name: '__Host-antipode-SITE' },
         program: { type: 'mutualTLS' as const },
       },
     },
@@ -215,7 +225,9 @@ function documentOf(route: Route): Record<string, unknown> {
   const isOpen = route.roles.includes('anonymous');
   const security = isOpen
     ? []
-    : [route.roles.includes('administrator') ? { administrator: [] } : { program: [] }];
+    : route.roles.includes('administrator')
+      ? [{ administrator: [] }, { session: [] }]
+      : [{ program: [] }];
   return {
     summary: route.summary,
     description: `For: ${route.roles.join(', ')}.`,

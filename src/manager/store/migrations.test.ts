@@ -13,6 +13,7 @@ import { findJob } from './job-store.ts';
 import { MIGRATIONS } from './migrations.ts';
 import type { Schema } from './schema.ts';
 import { sqliteDialect } from './sqlite-dialect.ts';
+import { hasUser } from './user-store.ts';
 
 test('a database of the first version keeps its recoveries, and knows of no claim yet', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'antipode-migrations-'));
@@ -48,6 +49,36 @@ test('a database of the first version keeps its recoveries, and knows of no clai
       [['raise_epoch', null]],
     );
     assert.deepEqual(await listClaims(db), []);
+    await db.destroy();
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test('tokens of before are their holders for everything, and a database of before has no user', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'antipode-migrations-'));
+  try {
+    const path = join(directory, 'manager.db');
+    const old = new Kysely<Schema>({ dialect: sqliteDialect(path) });
+    const before = Object.entries(MIGRATIONS).filter(([name]) => name < '0005');
+    const provider = {
+      getMigrations: async () =>
+        Object.fromEntries(
+          before.map(([name, up]) => [name, { up: (at: Kysely<unknown>) => up(at, 'sqlite') }]),
+        ),
+    };
+    const { error } = await new Migrator({ db: old, provider }).migrateToLatest();
+    assert.equal(error, undefined);
+    const token = { id: 'token-1', name: 'alice', token_sha256: 'ab', created_ms: 1 };
+    const bare = old as unknown as Kysely<{ api_tokens: typeof token }>;
+    await bare.insertInto('api_tokens').values(token).execute();
+    await old.destroy();
+
+    const db = await openDatabase(`sqlite:${path}`, silentLog);
+    const found = await db.selectFrom('api_tokens').selectAll().executeTakeFirstOrThrow();
+    assert.deepEqual(JSON.parse(found.grants), [{ role: 'administrator', group_id: null }]);
+    assert.equal(found.expires_ms, null);
+    assert.equal(await hasUser(db), false);
     await db.destroy();
   } finally {
     await rm(directory, { recursive: true, force: true });

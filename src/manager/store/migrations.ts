@@ -11,6 +11,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0001-first-tables': firstTables,
   '0002-epoch-claims': epochClaims,
   '0003-recovery-plans': recoveryPlans,
+  '0005-access': access,
 };
 
 async function firstTables(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
@@ -31,6 +32,26 @@ async function epochClaims(db: Kysely<unknown>): Promise<void> {
 async function recoveryPlans(db: Kysely<unknown>): Promise<void> {
   for (const statement of RECOVERY_PLANS) await sql.raw(statement).execute(db);
 }
+
+/** Tokens of before are their holders' for everything and without an end, as they were. */
+async function access(db: Kysely<unknown>): Promise<void> {
+  for (const statement of ACCESS) await sql.raw(statement).execute(db);
+}
+
+const ACCESS = [
+  `create table users (
+    id text primary key, key text not null unique, name text not null, password text not null, grants text not null,
+    is_locked bigint not null, is_break_glass bigint not null, created_ms bigint not null,
+    password_ms bigint not null, signed_in_ms bigint)`,
+  `create table sessions (
+    id text primary key, secret_sha256 text not null unique, user_key text not null, user_name text not null,
+    grants text, begun_ms bigint not null, seen_ms bigint not null, ends_ms bigint not null,
+    address text not null, agent text not null)`,
+  `create index sessions_by_user on sessions (user_key)`,
+  `create table sign_in_failures (name_sha256 text primary key, count bigint not null, last_ms bigint not null)`,
+  `alter table api_tokens add column grants text not null default '[{"role":"administrator","group_id":null}]'`,
+  `alter table api_tokens add column expires_ms bigint`,
+];
 
 const RECOVERY_PLANS = [
   `create table leases (

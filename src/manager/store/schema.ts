@@ -23,6 +23,49 @@ export interface ApiTokensTable {
   name: string;
   token_sha256: string;
   created_ms: number;
+  grants: string;
+  /** Null: until it is revoked. */
+  expires_ms: number | null;
+}
+
+/** Local users. */
+export interface UsersTable {
+  id: string;
+  /** The name as it is compared. */
+  key: string;
+  name: string;
+  /** As access/password.ts writes it. */
+  password: string;
+  /** Roles, as JSON of src/api/access.ts. */
+  grants: string;
+  is_locked: number;
+  /** For when the identity provider is down; each use is told of loudly. */
+  is_break_glass: number;
+  created_ms: number;
+  password_ms: number;
+  signed_in_ms: number | null;
+}
+
+export interface SessionsTable {
+  id: string;
+  secret_sha256: string;
+  /** The user's key, or who the identity provider says it is. */
+  user_key: string;
+  user_name: string;
+  /** Null for a local user, whose own count at each request. */
+  grants: string | null;
+  begun_ms: number;
+  seen_ms: number;
+  ends_ms: number;
+  address: string;
+  agent: string;
+}
+
+/** Wrong passwords in a row, by the name that was claimed. */
+export interface SignInFailuresTable {
+  name_sha256: string;
+  count: number;
+  last_ms: number;
 }
 
 export interface MembersTable {
@@ -269,6 +312,9 @@ export interface Schema {
   settings: SettingsTable;
   admission_tokens: AdmissionTokensTable;
   api_tokens: ApiTokensTable;
+  users: UsersTable;
+  sessions: SessionsTable;
+  sign_in_failures: SignInFailuresTable;
   members: MembersTable;
   order_revisions: OrderRevisionsTable;
   peers: PeersTable;

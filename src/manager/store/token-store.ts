@@ -6,6 +6,9 @@
 import type { TokenKind } from '#/control/join-token.ts';
 import type { Database } from './database.ts';
 
+/** A program, a site, or the first of all people. */
+export type AdmissionKind = TokenKind | 'first-administrator';
+
 export type AdmissionRecord = {
   kind: string;
   expiresMs: number;
@@ -15,7 +18,7 @@ export type AdmissionRecord = {
 
 export async function addAdmissionToken(
   db: Database,
-  token: { secretSha256: string; kind: TokenKind; createdMs: number; expiresMs: number },
+  token: { secretSha256: string; kind: AdmissionKind; createdMs: number; expiresMs: number },
 ): Promise<void> {
   // Tokens that expired a day ago only have to be told apart from unknown ones for so long.
   await db
@@ -38,7 +41,7 @@ export async function addAdmissionToken(
 /** True when this very call used the token up. */
 export async function takeAdmissionToken(
   db: Database,
-  use: { secretSha256: string; kind: TokenKind; nowMs: number; by: string },
+  use: { secretSha256: string; kind: AdmissionKind; nowMs: number; by: string },
 ): Promise<boolean> {
   const { numUpdatedRows } = await db
     .updateTable('admission_tokens')
@@ -66,7 +69,14 @@ export async function findAdmissionToken(
 
 export async function addApiToken(
   db: Database,
-  token: { id: string; name: string; tokenSha256: string; createdMs: number },
+  token: {
+    id: string;
+    name: string;
+    tokenSha256: string;
+    grants: string;
+    createdMs: number;
+    expiresMs: number | null;
+  },
 ): Promise<void> {
   await db
     .insertInto('api_tokens')
@@ -74,7 +84,9 @@ export async function addApiToken(
       id: token.id,
       name: token.name,
       token_sha256: token.tokenSha256,
+      grants: token.grants,
       created_ms: token.createdMs,
+      expires_ms: token.expiresMs,
     })
     .execute();
 }

@@ -1,0 +1,118 @@
+/** People: who they are, what they may do, and their sessions. */
+import { Type, type Static } from 'typebox';
+import { closed, Id, Milliseconds, Name, nullable, Text } from './common.ts';
+
+const words = <const T extends readonly string[]>(...all: T) =>
+  Type.Union(all.map((word) => Type.Literal(word))) as unknown as ReturnType<typeof Type.Unsafe<T[number]>>;
+
+/** What people are, as users of VMware's products know them. */
+export const ROLES = [
+  'administrator',
+  'plan-administrator',
+  'recovery-operator',
+  'test-operator',
+  'protection-administrator',
+  'read-only',
+] as const;
+export const Role = words(...ROLES);
+export type Role = Static<typeof Role>;
+
+/** What a role consists of. */
+export const PERMISSIONS = [
+  'site.view',
+  'site.manage',
+  'access.manage',
+  'protection.manage',
+  'plan.manage',
+  'recovery.test',
+  'recovery.run',
+] as const;
+export const Permission = words(...PERMISSIONS);
+export type Permission = Static<typeof Permission>;
+
+/** A role on everything, or on the VMs of one protection group. */
+export const Grant = Type.Object({ role: Role, group_id: nullable(Id) }, closed);
+export type Grant = Static<typeof Grant>;
+
+/** Of a user: without what would be read as an address or an option. */
+export const UserName = Type.String({
+  minLength: 1,
+  maxLength: 64,
+  pattern: '^[A-Za-z0-9_][A-Za-z0-9._@+-]*$',
+});
+/** Checked further by the manager; no composition rules. */
+export const Password = Type.String({ minLength: 1, maxLength: 1024 });
+
+export const LoginRequest = Type.Object(
+  { name: Type.String({ maxLength: 255 }), password: Password },
+  closed,
+);
+
+export const FirstAdministratorRequest = Type.Object(
+  { token: Type.String({ maxLength: 255 }), name: UserName, password: Password },
+  closed,
+);
+
+/** The address with a token at which the first administrator is made. */
+export const FirstLinkReply = Type.Object(
+  { url: Type.String(), token: Type.String(), expires_ms: Milliseconds },
+  closed,
+);
+export type FirstLinkReply = Static<typeof FirstLinkReply>;
+
+/** What the page has to know before anybody has signed in. */
+export const SignIn = Type.Object(
+  {
+    site_id: Id,
+    site_name: Name,
+    /** Nobody can sign in yet: the first administrator is made with the link of `antipode admin first-link`. */
+    needs_first_administrator: Type.Boolean(),
+  },
+  closed,
+);
+export type SignIn = Static<typeof SignIn>;
+
+export const OwnSession = Type.Object(
+  {
+    id: Id,
+    begun_ms: Milliseconds,
+    /** It ends then at the latest, and after `idle_ms` without a request. */
+    ends_ms: Milliseconds,
+    idle_ms: Milliseconds,
+  },
+  closed,
+);
+
+/** Who is calling, and what that caller may do. */
+export const Me = Type.Object(
+  {
+    name: Text,
+    /** root on the manager's Unix socket, a bearer token, or a person who has signed in. */
+    by: words('socket', 'token', 'session'),
+    grants: Type.Array(Grant),
+    /** On everything. */
+    permissions: Type.Array(Permission),
+    /** More of them, on the VMs of single protection groups. */
+    on_groups: Type.Array(Type.Object({ group_id: Id, permissions: Type.Array(Permission) }, closed)),
+    session: nullable(OwnSession),
+  },
+  closed,
+);
+export type Me = Static<typeof Me>;
+
+export const SessionView = Type.Object(
+  {
+    id: Id,
+    name: Text,
+    begun_ms: Milliseconds,
+    seen_ms: Milliseconds,
+    ends_ms: Milliseconds,
+    address: Text,
+    /** The browser, as it calls itself. */
+    agent: Text,
+    /** The one that asks. */
+    is_own: Type.Boolean(),
+  },
+  closed,
+);
+export type SessionView = Static<typeof SessionView>;
