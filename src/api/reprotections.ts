@@ -61,3 +61,38 @@ export const SeedView = Type.Object(
   closed,
 );
 export type SeedView = Static<typeof SeedView>;
+
+/** How one VM that a run of a plan brought up stands on its way to being protected to the site that it came from. */
+export const RunReprotectionVm = Type.Object(
+  {
+    vm_uuid: Type.String(),
+    vm_name: Name,
+    /** The site that it came from. */
+    site_id: Id,
+    site_name: Name,
+    /**
+     * not_here: it did not come up, or runs elsewhere by now; recovering: its recovery has not come to its end;
+     * unprotected: nothing is under way; the others as of a protection.
+     */
+    state: Type.Union([
+      Type.Literal('not_here'),
+      Type.Literal('recovering'),
+      Type.Literal('unprotected'),
+      Type.Literal('requested'),
+      Type.Literal('seeding'),
+      Type.Literal('active'),
+    ]),
+    protection_id: nullable(Id),
+    rpo_ms: nullable(Milliseconds),
+    /** What keeps it from going on, or why the other site refused it. */
+    failure: nullable(Problem),
+  },
+  closed,
+);
+export type RunReprotectionVm = Static<typeof RunReprotectionVm>;
+
+export const RunReprotection = Type.Object(
+  { run_id: Id, plan: Name, vms: Type.Array(RunReprotectionVm) },
+  closed,
+);
+export type RunReprotection = Static<typeof RunReprotection>;

@@ -17,6 +17,7 @@ import {
 import { duration, time } from './duration.ts';
 import { followRun, throwIfRunFailed } from './follow-run.ts';
 import type { ManagerApi } from './manager-api.ts';
+import { registerPlanReprotectCommand } from './plan-reprotect-command.ts';
 import { table } from './table.ts';
 
 type RunOptions = CommonOptions & {
@@ -53,6 +54,7 @@ export function registerPlanRunCommands(plan: Command): void {
   );
   registerChange(plan, 'resume', 'go on with a run that failed or was stopped; what failed is tried again');
   registerAnswer(plan);
+  registerPlanReprotectCommand(plan);
 }
 
 function registerRun(plan: Command, kind: RunKind): void {

@@ -35,6 +35,7 @@ import { Groups } from './plans/groups.ts';
 import { Mappings } from './plans/mappings.ts';
 import { PlanImport } from './plans/plan-import.ts';
 import { Plans } from './plans/plans.ts';
+import { PlanReprotections } from './plan-reprotections.ts';
 import { Protections } from './protections.ts';
 import { WrongTokens } from './rate-limit.ts';
 import { Readiness } from './readiness/readiness.ts';
@@ -83,6 +84,7 @@ export class Manager implements AsyncDisposable {
   readonly replicas: Replicas;
   readonly seeds: Seeds;
   readonly reprotections: Reprotections;
+  readonly planReprotections: PlanReprotections;
   readonly retired: Retired;
   readonly recoveries: Recoveries;
   readonly mappings: Mappings;
@@ -128,6 +130,7 @@ export class Manager implements AsyncDisposable {
     this.seeds = new Seeds(context);
     this.replicas = new Replicas(context, this.claims, this.seeds);
     this.reprotections = new Reprotections(context, this);
+    this.planReprotections = new PlanReprotections(context, this);
     this.retired = new Retired(context);
     this.recoveries = new Recoveries(context, this.peers, this.replicas);
     this.mappings = new Mappings(context, this.peers);

@@ -33,6 +33,8 @@ export class Protections {
   readonly #claims: Claims;
   /** Why the last try towards the other site failed, by protection. */
   readonly #failures = new Map<string, Failure>();
+  /** Why an intent was given up, by VM and site. */
+  readonly #refusals = new Map<string, Failure>();
 
   readonly #facts: VmFactsTold;
 
@@ -49,6 +51,15 @@ export class Protections {
 
   failureOf(id: string): Failure | undefined {
     return this.#failures.get(id);
+  }
+
+  /** Why the other site did not want the VM when it was last asked again, as far as this process knows. */
+  refusalOf(vmUuid: string, siteId: string): Failure | undefined {
+    return this.#refusals.get(`${vmUuid} ${siteId}`);
+  }
+
+  forgetRefusal(vmUuid: string, siteId: string): void {
+    this.#refusals.delete(`${vmUuid} ${siteId}`);
   }
 
   /** The protection with that id, or of the VM with that name or UUID, to that site if one is named. */
@@ -226,6 +237,7 @@ export class Protections {
       });
     });
     this.#failures.delete(protection.id);
+    this.forgetRefusal(protection.vm_uuid, protection.target_site_id);
     changes.notify('orders');
     return { ...protection, ...change };
   }
@@ -297,6 +309,8 @@ export class Protections {
       const failure = failureIn(error);
       if (failure === undefined) throw error;
       await dropProtection(db, protection.id);
+      if (this.#refusals.size >= PROTECTIONS_MAX) this.#refusals.clear();
+      this.#refusals.set(`${protection.vm_uuid} ${protection.target_site_id}`, failure);
       await events.record(db, {
         kind: 'protection.refused',
         severity: 'error',

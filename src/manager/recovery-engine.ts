@@ -163,7 +163,8 @@ export class RecoveryEngine {
         }
       }
       if (state === 'done' && job.request.reprotect === true) {
-        await recordReprotection(at, this.#context, job);
+        const { host_id: hostId, name: vmName } = job.request;
+        await recordReprotection(at, this.#context, { replicaId: job.replica_id, vmName, hostId, disks: [] });
       }
       await this.#tell(at, job, {
         kind: state,

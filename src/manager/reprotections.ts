@@ -5,6 +5,7 @@
 import type { ProtectionRequest } from '#/api/protections.ts';
 import type { ReprotectionRequest, SeedView } from '#/api/reprotections.ts';
 import { Check } from 'typebox/value';
+import type { VmReport } from '#/control/reports.ts';
 import { SeedResult } from '#/control/seed-tasks.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
 import type { Claims } from './claims.ts';
@@ -41,15 +42,12 @@ export class Reprotections {
     const { vm } = await this.#checkRunsHere(replica);
     const peer = await peers.find(replica.source_site_id);
     await this.#waitForYield(peer, replica);
-    const keys = replica.disks.map(({ key }) => key);
-    const able = vm.disks.filter(({ refusal }) => refusal === null).map(({ key }) => key);
-    const isAll = able.every((key) => keys.includes(key));
     const asked: ProtectionRequest = {
       vm: replica.vm_uuid,
       site: replica.source_site_id,
       rpo_ms: request.rpo_ms ?? replica.rpo_ms,
       retention: replica.retention,
-      disks: isAll ? [] : able.filter((key) => keys.includes(key)),
+      disks: replicatedKeys(replica, vm),
     };
     return await protections.protect(asked, true);
   }
@@ -100,4 +98,11 @@ export class Reprotections {
       hint: `See how it stands with: antipode fence, at ${peer.site_name}. Then try again.`,
     });
   }
+}
+
+/** The disks that were replicated before; none named means all that the VM has. */
+export function replicatedKeys(replica: ReplicaRecord, vm: VmReport): string[] {
+  const keys = replica.disks.map(({ key }) => key);
+  const able = vm.disks.filter(({ refusal }) => refusal === null).map(({ key }) => key);
+  return able.every((key) => keys.includes(key)) ? [] : able.filter((key) => keys.includes(key));
 }

@@ -1,6 +1,7 @@
 /** Runs of recovery plans: check, start, look, answer, cancel, resume, clean up. */
 import { Type } from 'typebox';
 import { closed, Id, Milliseconds, Name } from '#/api/common.ts';
+import { RunReprotection } from '#/api/reprotections.ts';
 import { RunCheck, RunRequest, RunView, StepAnswerRequest } from '#/api/runs.ts';
 import { Answer, route, type Caller, type Route } from './route.ts';
 
@@ -105,6 +106,28 @@ export const RUN_ROUTES: readonly Route[] = [
     reply: RunView,
     handle: ({ params, body, caller }, { runs }) =>
       runs.answer(params.id, params.key, body.answer, nameOf(caller)),
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/runs/:id/reprotection',
+    roles,
+    tag,
+    summary:
+      'Protect every VM that a run brought up to the site that it came from; 202 while that is under way',
+    params: ById,
+    reply: RunReprotection,
+    handle: async ({ params }, { planReprotections }) =>
+      new Answer(202, JSON.stringify(await planReprotections.start(params.id))),
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/runs/:id/reprotection',
+    roles,
+    tag,
+    summary: 'How each VM that a run brought up stands on its way to being protected again',
+    params: ById,
+    reply: RunReprotection,
+    handle: ({ params }, { planReprotections }) => planReprotections.show(params.id),
   }),
 ];
 
