@@ -21,6 +21,8 @@ export type Member<Report> = {
   reportMs: number | undefined;
   /** When the report was last written to the database. */
   keptMs: number;
+  /** False while the report is what an earlier process kept, which may be older than what it had heard. */
+  isHeard: boolean;
 };
 export type AgentMember = Member<AgentReport>;
 export type ServerMember = Member<ServerReport>;
@@ -53,6 +55,7 @@ export class Inventory {
       certificateExpiresMs: row.certificate_expires_ms,
       reportMs: row.report_ms ?? undefined,
       keptMs: row.report_ms ?? 0,
+      isHeard: false,
     };
     const report: unknown = row.report === null ? undefined : JSON.parse(row.report);
     // The database holds only reports that were checked when they came.
@@ -103,6 +106,7 @@ export class Inventory {
     const now = this.#clock.now();
     member.report = report;
     member.reportMs = now;
+    member.isHeard = true;
     this.#changes.notify('reports');
     if (now - member.keptMs < REPORT_KEEP_EVERY_MS) return;
     member.keptMs = now;

@@ -59,6 +59,17 @@ export function checkReplica(
       hint: 'Its first copy is under way; follow it with: antipode status --watch',
     });
   }
+  const newest = report.points.at(-1)?.sequence ?? 0;
+  if (point !== undefined && point > newest && server?.isHeard === false) {
+    // What the manager heard last before it was started again may not have been kept.
+    throw new Failure(
+      'unreachable',
+      `replication server ${server.name} has not reported yet since this start`,
+      {
+        hint: 'Try again in a moment.',
+      },
+    );
+  }
   if (point !== undefined) checkPoint(replica, report, point);
   else checkSeed(replica, report);
   return report;

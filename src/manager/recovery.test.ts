@@ -267,3 +267,21 @@ test('a cleanup that fails says so once, and may be asked for again', async () =
   await eastServer.finish(doneTask((await eastServer.task('close_view')).id));
   await settled(east, started.id, 'cleaned');
 });
+
+test('a manager that was just started again does not deny a point that its server has told before', async () => {
+  await using sites = await twoSites();
+  const { east, eastAgent, eastServer } = sites;
+  // The next report is kept; the one after it comes too soon.
+  for (const server of east.manager.context.inventory.servers()) server.keptMs = 0;
+  const replicaId = await protectedLedger(sites);
+  await eastServer.holds(replicaId, [Date.now() - 3000, Date.now() - 2000, Date.now() - 1000]);
+  await east.restart();
+  await eastAgent.send();
+  const asked = { vm: 'ledger', force: true, point: 3 };
+  await assert.rejects(east.api('POST', '/recoveries', asked), {
+    code: 'unreachable',
+    message: /has not reported yet since this start/,
+  });
+  await eastServer.send();
+  assert.equal((await east.api<RecoveryView>('POST', '/recoveries', asked)).point, 3);
+});
