@@ -1,4 +1,7 @@
-/** Two sites in a directory of their own, and the few calls of their managers that benchmarks and tests make. */
+/**
+ * Two sites, and others beside them where a test needs more, in a directory of their own, and the few calls of their
+ * managers that benchmarks and tests make.
+ */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,10 +32,10 @@ export class TwoSites implements AsyncDisposable {
     this.east = lab.site('east');
   }
 
-  static async up(say: (line: string) => void): Promise<TwoSites> {
+  static async up(say: (line: string) => void, others: readonly string[] = []): Promise<TwoSites> {
     const parent = await mkdtemp(join(tmpdir(), 'antipode-sites-'));
     try {
-      const lab = await Lab.up({ directory: join(parent, 'lab'), sites: ['west', 'east'], say });
+      const lab = await Lab.up({ directory: join(parent, 'lab'), sites: ['west', 'east', ...others], say });
       return new TwoSites(lab, parent);
     } catch (error) {
       await rm(parent, { recursive: true, force: true });
@@ -50,12 +53,12 @@ export class TwoSites implements AsyncDisposable {
     return (await requestJson(target, { method, path: `/api/v1${path}`, body })) as T;
   }
 
-  /** Protects a VM at west to east; resolves when the manager has accepted it. */
-  async protect(vm: string, rpoMs: number): Promise<ProtectionView> {
-    const request = { vm, site: 'east', rpo_ms: rpoMs };
+  /** Protects a VM, at west to east unless told otherwise; resolves when the manager has accepted it. */
+  async protect(vm: string, rpoMs: number, way: { from?: Site; to?: string } = {}): Promise<ProtectionView> {
+    const request = { vm, site: way.to ?? 'east', rpo_ms: rpoMs };
     return eventually(`protect ${vm}`, async () => {
       try {
-        return await this.api<ProtectionView>(this.west, 'POST', '/protections', request);
+        return await this.api<ProtectionView>(way.from ?? this.west, 'POST', '/protections', request);
       } catch (error) {
         // The agent may not have reported a VM that was made this moment.
         if (error instanceof Failure && error.code === 'not_found') return undefined;
@@ -73,26 +76,26 @@ export class TwoSites implements AsyncDisposable {
     });
   }
 
-  async replica(vm: string): Promise<ReplicaView | undefined> {
-    const { items } = await this.api<{ items: ReplicaView[] }>(this.east, 'GET', '/replicas');
+  async replica(vm: string, at: Site = this.east): Promise<ReplicaView | undefined> {
+    const { items } = await this.api<{ items: ReplicaView[] }>(at, 'GET', '/replicas');
     return items.find((replica) => replica.vm_name === vm);
   }
 
   /** Newest first, as far as the manager's first page goes. */
-  async points(replicaId: string): Promise<PointView[]> {
+  async points(replicaId: string, at: Site = this.east): Promise<PointView[]> {
     const path = `/points?replica=${replicaId}&limit=1000`;
-    const { items } = await this.api<{ items: PointView[] }>(this.east, 'GET', path);
+    const { items } = await this.api<{ items: PointView[] }>(at, 'GET', path);
     return items.toSorted((a, b) => b.sequence - a.sequence);
   }
 
   /** The newest point, once there is one above `after`. */
-  async pointAfter(vm: string, after: number): Promise<PointView> {
+  async pointAfter(vm: string, after: number, at: Site = this.east): Promise<PointView> {
     return eventually(
       `a point of ${vm} after ${after}`,
       async () => {
-        const replica = await this.replica(vm);
+        const replica = await this.replica(vm, at);
         if (replica === undefined) return undefined;
-        const [newest] = await this.points(replica.id);
+        const [newest] = await this.points(replica.id, at);
         return newest !== undefined && newest.sequence > after ? newest : undefined;
       },
       POINT_POLL_MS,

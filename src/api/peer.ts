@@ -73,6 +73,8 @@ export const VmFacts = Type.Object(
     vcpu_count: Type.Integer({ minimum: 0 }),
     networks: Type.Array(Name, { maxItems: 64 }),
     disk_directories: Type.Array(Text, { maxItems: 64 }),
+    /** All sites that it is protected to. */
+    copy_site_ids: Type.Optional(Type.Array(Id, { maxItems: 64 })),
     /** What the definition asks of a host. */
     hardware: Type.Optional(
       Type.Object(
@@ -202,7 +204,13 @@ export type ReverseMapping = Static<typeof ReverseMapping>;
 
 /** What the protected site says of a VM that is to be recovered elsewhere. */
 export const VmPresence = Type.Object(
-  { state: Type.String({ maxLength: 32 }), is_fresh: Type.Boolean(), host_name: Text },
+  {
+    state: Type.String({ maxLength: 32 }),
+    is_fresh: Type.Boolean(),
+    host_name: Text,
+    /** It is kept from running, since another site runs the VM. */
+    has_yielded: Type.Optional(Type.Boolean()),
+  },
   closed,
 );
 export type VmPresence = Static<typeof VmPresence>;

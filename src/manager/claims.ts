@@ -28,7 +28,8 @@ import {
 import type { Database } from './store/database.ts';
 import type { PeerRow } from './store/peer-store.ts';
 import { listProtections, updateProtection } from './store/protection-store.ts';
-import { listReplicas } from './store/replica-store.ts';
+import { listReplicas, updateReplica } from './store/replica-store.ts';
+import { relatedSites } from './related-sites.ts';
 import { waitForYield } from './yield-wait.ts';
 
 /** A call must outlast the wait it asks for. */
@@ -84,7 +85,8 @@ export class Claims {
     const { db, identity } = this.#context;
     const known = await findClaim(db, vm.vm_uuid);
     const isOwn = known?.site_id === identity.siteId && known.is_withdrawn === 0;
-    const related = relatedWith(known, want.relatedSiteId);
+    const added = want.relatedSiteId === undefined ? [] : [want.relatedSiteId];
+    const related = await this.#related(db, vm.vm_uuid, added);
     const isKept = isOwn || (known?.site_id !== identity.siteId && !want.raise);
     if (known !== undefined && known.epoch >= want.epoch && isKept) {
       const hostId = isOwn && want.hostId !== undefined ? want.hostId : known.host_id;
@@ -128,7 +130,7 @@ export class Claims {
     const answers: ClaimAnswer[] = [];
     for (const { claim, vm_name: name } of told.claims) {
       try {
-        await this.#believe(siteId, claim, name);
+        await this.believe(siteId, claim, name);
         const waitMs = answers.length === 0 ? told.wait_ms : 0;
         answers.push(await waitForYield(this.#context, claim, { waitMs, signal }));
       } catch (error) {
@@ -144,28 +146,28 @@ export class Claims {
   async isRelated(vmUuid: string, siteId: string): Promise<boolean> {
     const { db } = this.#context;
     if ((await findClaim(db, vmUuid))?.related_site_ids.includes(siteId) === true) return true;
-    const isThere = (row: { vm_uuid: string }, at: string): boolean =>
-      row.vm_uuid === vmUuid && at === siteId;
-    return (
-      (await listProtections(db)).some((row) => isThere(row, row.target_site_id)) ||
-      (await listReplicas(db)).some((row) => isThere(row, row.source_site_id))
-    );
+    return (await relatedSites(db, vmUuid)).has(siteId);
   }
 
-  async #believe(fromSiteId: string, claim: EpochClaim, vmName: string): Promise<void> {
-    const { db, events } = this.#context;
+  /** Throws what keeps a claim that a site tells from being believed; changes nothing. */
+  async verify(fromSiteId: string, claim: EpochClaim): Promise<void> {
     if (!(await this.isRelated(claim.vm_uuid, fromSiteId))) {
       throw new Failure('forbidden', `site ${fromSiteId} keeps no replica of VM ${claim.vm_uuid}`);
     }
-    const authorities = await this.#authorities();
-    verifyClaim(claim, authorities);
+    verifyClaim(claim, await this.#authorities());
+  }
+
+  /** Takes a claim that a site tells, unless a newer one is known. */
+  async believe(fromSiteId: string, claim: EpochClaim, vmName: string): Promise<void> {
+    const { db, events } = this.#context;
+    await this.verify(fromSiteId, claim);
     // Asked before the transaction, which has the only connection.
     const siteName = await this.#nameOf(claim.site_id);
     await db.transaction().execute(async (at) => {
       const known = await findClaim(at, claim.vm_uuid);
       if (known !== undefined && !supersedes(claim, known)) return;
       const vm = { vm_uuid: claim.vm_uuid, vm_name: known?.vm_name ?? vmName };
-      const related = [...new Set([...(known?.related_site_ids ?? []), fromSiteId, claim.site_id])];
+      const related = await this.#related(at, claim.vm_uuid, [fromSiteId, claim.site_id]);
       const record = { ...claim, ...vm, host_id: null, is_withdrawn: 0, related_site_ids: related };
       await putClaim(at, record);
       await this.#supersede(at, record, siteName);
@@ -181,12 +183,18 @@ export class Claims {
     this.#context.changes.notify('orders');
   }
 
+  /** The VM's former copies: that of this site is replicated no more, and replicas of others' take no more. */
   async #supersede(
     at: Database,
-    { vm_uuid: vmUuid, site_id: siteId }: ClaimRecord,
+    { epoch, vm_uuid: vmUuid, site_id: siteId }: ClaimRecord,
     siteName: string,
   ): Promise<void> {
     if (siteId === this.#context.identity.siteId) return;
+    for (const replica of await listReplicas(at)) {
+      const isOfThird = replica.source_site_id !== siteId && replica.state === 'active';
+      if (replica.vm_uuid === vmUuid && isOfThird)
+        await updateReplica(at, replica.id, { epoch, state: 'kept' });
+    }
     for (const protection of await listProtections(at)) {
       if (protection.vm_uuid !== vmUuid) continue;
       const from = ['requested', 'seeding', 'active'] as const;
@@ -259,6 +267,13 @@ export class Claims {
     return (await this.#peers.call(peer, options, ClaimAnswers)).answers;
   }
 
+  /** The other sites that may claim the VM, and are told who does. */
+  async #related(at: Database, vmUuid: string, added: readonly string[]): Promise<string[]> {
+    const all = new Set([...(await relatedSites(at, vmUuid)), ...added]);
+    all.delete(this.#context.identity.siteId);
+    return [...all];
+  }
+
   async #authorities() {
     const { authority, identity } = this.#context;
     const own = { site_id: identity.siteId, ca_pem: authority.caPem };
@@ -273,9 +288,4 @@ export class Claims {
     if (siteId === identity.siteId) return config.siteName;
     return (await this.#peers.list()).find((peer) => peer.site_id === siteId)?.site_name ?? siteId;
   }
-}
-
-function relatedWith(known: ClaimRecord | undefined, siteId: string | undefined): string[] {
-  const added = siteId === undefined ? [] : [siteId];
-  return [...new Set([...(known?.related_site_ids ?? []), ...added])];
 }

@@ -285,8 +285,9 @@ export class Protections {
   /** Repeats what a site has not answered yet, and takes over what changed there. One paired site at a time. */
   async reconcile(peer: PeerRow): Promise<void> {
     const { config } = this.#context;
-    const own = (await this.list()).filter((known) => known.target_site_id === peer.site_id);
-    const vms = this.#facts.due(own);
+    const all = await this.list();
+    const own = all.filter((known) => known.target_site_id === peer.site_id);
+    const vms = this.#facts.due(all, peer.site_id);
     const body = { site_name: config.siteName, protection_ids: own.map(({ id }) => id), vms };
     const options = { method: 'POST', path: '/peer/v1/sync', body } as const;
     const { protections: states } = await this.#peers.call(peer, options, SyncReply);

@@ -11,8 +11,12 @@ import { failureFields } from '#/lib/log.ts';
 import type { Context } from './context.ts';
 import type { AgentMember, FoundVm } from './inventory.ts';
 import type { Peers } from './peers.ts';
+import { relatedSites } from './related-sites.ts';
 import type { Job } from './store/job-store.ts';
+import type { PeerRow } from './store/peer-store.ts';
 import type { ReplicaRecord } from './store/replica-store.ts';
+
+const PRESENCE_TIMEOUT_MS = 2000;
 
 /** Throws usage_invalid for a production VM on a test's network, and for a router that has nothing to join. */
 export function checkTestNetwork({ purpose, test_network: network }: RecoveryRequest): void {
@@ -75,12 +79,12 @@ export function checkReplica(
   return report;
 }
 
-/** An old copy of this site is no state of the VM as it runs at the other: it is not brought up unasked. */
+/** What is of an old copy is no state of the VM as it runs at the other site: it is not brought up unasked. */
 function checkSeed(replica: ReplicaRecord, { points }: ReplicaReport): void {
   const { seed_sequence: seed, state, vm_name: name } = replica;
   const newest = points.at(-1)?.sequence ?? 0;
   if (state !== 'seeding' && (seed === null || newest > seed)) return;
-  throw new Failure('conflict', `the newest point of ${name} is the old copy of this site, as it was found`, {
+  throw new Failure('conflict', `the newest point of ${name} is the old copy, not the VM as it runs now`, {
     hint:
       `Nothing that ${name} has written since it runs at the other site is here yet. To bring up a point that is ` +
       `here all the same, name it: --point ${newest}. List them with: antipode points ${name}`,
@@ -204,9 +208,9 @@ export function checkOthers(replica: ReplicaRecord, jobs: readonly Job[]): void 
 }
 
 /**
- * I5: a VM that still runs at the protected site is not taken from there unasked; with `force` its copy yields first.
- * When that site's manager does not answer, the recovery goes on: that is what it is for, and the raised epoch makes
- * what may still run there yield when it is back. Resolves with whether the site answered.
+ * I5: a VM that still runs at the protected site, or at a third one, is not taken from there unasked; with `force` its
+ * copy yields first. When a site's manager does not answer, the recovery goes on: that is what it is for, and the
+ * raised epoch makes what may still run there yield when it is back. Resolves with whether the protected site answered.
  */
 export async function checkSource(
   context: Context,
@@ -214,24 +218,46 @@ export async function checkSource(
   replica: ReplicaRecord,
   isForced: boolean,
 ): Promise<'answers' | 'silent'> {
-  const peer = (await peers.list()).find((known) => known.site_id === replica.source_site_id);
-  if (peer === undefined) return 'silent';
-  let presence: VmPresence;
+  const related = await relatedSites(context.db, replica.vm_uuid);
+  const asked = (await peers.list()).filter(({ site_id: id }) => related.has(id));
+  const presences = await Promise.all(asked.map((peer) => presenceAt(context, peers, { peer, replica })));
+  for (const [index, presence] of presences.entries()) {
+    if (typeof presence === 'object' && !isForced) throw runsAlready(asked[index]!, replica, presence);
+  }
+  const source = asked.findIndex(({ site_id: id }) => id === replica.source_site_id);
+  return source === -1 || presences[source] === 'silent' ? 'silent' : 'answers';
+}
+
+/** How a copy stands that is up at a site; else whether the site answers. */
+export async function presenceAt(
+  context: Context,
+  peers: Peers,
+  { peer, replica }: { peer: PeerRow; replica: Pick<ReplicaRecord, 'vm_uuid' | 'vm_name'> },
+): Promise<VmPresence | 'answers' | 'silent'> {
   try {
-    const options = { method: 'GET', path: `/peer/v1/vms/${replica.vm_uuid}`, timeoutMs: 2000 } as const;
-    presence = await peers.call(peer, options, VmPresence);
+    const path = `/peer/v1/vms/${replica.vm_uuid}`;
+    const options = { method: 'GET', path, timeoutMs: PRESENCE_TIMEOUT_MS } as const;
+    const presence = await peers.call(peer, options, VmPresence);
+    const isUp = presence.is_fresh && ['running', 'paused', 'blocked'].includes(presence.state);
+    return isUp && presence.has_yielded !== true ? presence : 'answers';
   } catch (error) {
     const failure = failureIn(error);
     if (failure === undefined) throw error;
     if (failure.retry === 'never' && failure.code !== 'certificate_invalid') return 'answers';
-    context.log.info('recovery.source_silent', { vm: replica.vm_name, ...failureFields(error) });
+    const { site_name: site } = peer;
+    context.log.info('recovery.site_silent', { vm: replica.vm_name, site, ...failureFields(error) });
     return 'silent';
   }
-  const isUp = presence.is_fresh && ['running', 'paused', 'blocked'].includes(presence.state);
-  if (isForced || !isUp) return 'answers';
-  throw new Failure(
+}
+
+export function runsAlready(
+  peer: PeerRow,
+  replica: Pick<ReplicaRecord, 'vm_name'>,
+  { host_name: host, state }: VmPresence,
+): Failure {
+  return new Failure(
     'conflict',
-    `VM ${replica.vm_name} is ${presence.state} at site ${peer.site_name}, on host ${presence.host_name}`,
+    `VM ${replica.vm_name} is ${state} at site ${peer.site_name}, on host ${host}`,
     {
       hint:
         'Shut it down there first, so that its last writes come along; or try it beside it with --test. With --force ' +

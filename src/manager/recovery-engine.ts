@@ -3,7 +3,7 @@
  * it ended; what it does in between may be repeated. A manager that was killed anywhere goes on from the record.
  */
 import type { FailureReport } from '#/control/reports.ts';
-import { describe, failureIn } from '#/lib/failure.ts';
+import { failureIn } from '#/lib/failure.ts';
 import type { EpochClaim } from '#/lib/epoch-claim.ts';
 import { failureFields } from '#/lib/log.ts';
 import type { Claims } from './claims.ts';
@@ -22,7 +22,8 @@ import {
   viewOf,
   viewTaskId,
 } from './recovery-tasks.ts';
-import { fromStep, outcomeOf, startedMeanwhile, type Outcome } from './step-outcome.ts';
+import { fromStep, outcomeOf, type Outcome } from './step-outcome.ts';
+import { stopCopies } from './stop-copies.ts';
 import { claimOf } from './store/claim-store.ts';
 import {
   beginStep,
@@ -219,10 +220,7 @@ export class RecoveryEngine {
     return 'done';
   }
 
-  /**
-   * I5: a site that answers is asked to make its copy yield, and waited for, so that two never run that could have
-   * known of each other. A site that does not answer holds nothing up: that is the disaster a recovery is for.
-   */
+  /** The other sites are asked in the background; what came of it is told by a later call. */
   #stopSource(job: Job): Outcome {
     const known = this.#stopping.get(job.id);
     if (known?.outcome !== undefined) {
@@ -230,40 +228,14 @@ export class RecoveryEngine {
       return known.outcome;
     }
     if (known !== undefined) return 'waiting';
-    if (job.request.is_source_silent) {
-      return {
-        note: 'the protected site does not answer: if its copy runs, it yields when the site is back',
-      };
-    }
     const asked: { outcome?: { note: string } | FailureReport } = {};
     this.#stopping.set(job.id, asked);
-    void this.#askSource(job).then((outcome) => {
+    const parts = { context: this.#context, peers: this.#peers, claims: this.#claims };
+    void stopCopies(parts, job).then((outcome) => {
       asked.outcome = typeof outcome === 'string' ? { note: outcome } : outcome;
       this.#context.changes.notify('jobs');
     });
     return 'waiting';
-  }
-
-  /** What is known of the old copy, in words. Never rejects. */
-  async #askSource(job: Job): Promise<string | FailureReport> {
-    try {
-      const replica = (await listReplicas(this.#context.db)).find(({ id }) => id === job.replica_id);
-      const peer = (await this.#peers.list()).find(({ site_id: id }) => id === replica?.source_site_id);
-      if (replica === undefined || peer === undefined) return 'the protected site is not paired any more';
-      const later = 'if its copy runs, it yields when the site is back';
-      try {
-        const { state, message, is_off: isOff } = await this.#claims.askToYield(peer, replica.vm_uuid);
-        if (job.request.purpose === 'migration' && state === 'yielded' && isOff === false) {
-          return startedMeanwhile(job, peer.site_name, message);
-        }
-        if (state === 'yielded') return `the copy at site ${peer.site_name} yields: ${message}`;
-        return state === 'absent' ? message : `WARNING, two copies may run: ${message}`;
-      } catch (error) {
-        return `site ${peer.site_name} does not answer: ${later} (${describe(error)})`;
-      }
-    } catch (error) {
-      return `the protected site was not asked: ${describe(error)}`;
-    }
   }
 
   async #openView(job: Job): Promise<Outcome | undefined> {

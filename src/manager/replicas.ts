@@ -4,6 +4,7 @@
  * Every answer is the same when it is asked for again, since the asking manager repeats what it got no answer to.
  */
 import type { GrantState, ReplicaGrant, ReplicaRequest } from '#/api/peer.ts';
+import { supersedes } from '#/lib/epoch-claim.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
@@ -72,7 +73,9 @@ export class Replicas {
     const { copy, note } = this.#seeds.find(siteId, request);
     // Epochs are of the VM, not of a replica: a new one begins where the VM is.
     const epoch = Math.max(known?.epoch ?? 1, request.claim?.epoch ?? 1);
+    const isPassedOn = known !== undefined && known.source_site_id !== siteId;
     const wanted = {
+      source_site_id: siteId,
       protection_id: request.protection_id,
       vm_name: request.vm_name,
       rpo_ms: request.rpo_ms,
@@ -80,14 +83,15 @@ export class Replicas {
       disks: request.disks,
       epoch,
       state: copy === undefined ? ('active' as const) : ('seeding' as const),
-      seed_sequence: null,
+      seed_sequence: isPassedOn ? this.#newestPoint(known) : null,
       seed_note: note,
     };
+    // What is not known yet of who runs the VM is taken before anything is made of it.
+    if (isPassedOn) await this.#claims.believe(siteId, request.claim!, request.vm_name);
     if (known !== undefined && isGranted(known, request)) return grantOf(this.#context, known);
     const replica: ReplicaRecord = {
       id: known?.id ?? newId(random, 'replica'),
       vm_uuid: request.vm_uuid,
-      source_site_id: siteId,
       server_id: server.id,
       created_ms: known?.created_ms ?? clock.now(),
       ...wanted,
@@ -183,9 +187,10 @@ export class Replicas {
     if (all.length >= REPLICAS_MAX) {
       throw new Failure('limit_exceeded', `site ${config.siteName} keeps ${REPLICAS_MAX} replicas already`);
     }
-    const known = all.find(
+    const own = all.find(
       (replica) => replica.vm_uuid === request.vm_uuid && replica.source_site_id === siteId,
     );
+    const known = own ?? (await this.#passedOn(siteId, request, all));
     if (known !== undefined && isGranted(known, request)) {
       return { known, server: await this.#serverOf(known) };
     }
@@ -212,6 +217,32 @@ export class Replicas {
     return { known: undefined, server: roomy.server };
   }
 
+  /**
+   * The replica that another site has written, when the asking one has claimed the VM since: only what differs is sent
+   * then, and the older points stay.
+   */
+  async #passedOn(
+    siteId: string,
+    { claim, vm_name: name, vm_uuid: uuid }: ReplicaRequest,
+    all: readonly ReplicaRecord[],
+  ): Promise<ReplicaRecord | undefined> {
+    const other = all.find((replica) => replica.vm_uuid === uuid);
+    if (other === undefined || claim === undefined) return undefined;
+    await this.#claims.verify(siteId, claim);
+    const known = await this.#claims.find(uuid);
+    const isNewest = known === undefined || claim.signature === known.signature || supersedes(claim, known);
+    if (isNewest && claim.epoch > 1 && claim.site_id === siteId) return other;
+    throw new Failure('conflict', `VM ${name} is run by another site since epoch ${known?.epoch ?? 1}`, {
+      hint: 'See by which with: antipode fence',
+    });
+  }
+
+  /** Up to it, points are of the site that wrote the replica before: no state of the VM as it runs now. */
+  #newestPoint(replica: ReplicaRecord): number | null {
+    const { report } = this.#context.inventory.replicaReport(replica.server_id, replica.id);
+    return report?.points.at(-1)?.sequence ?? null;
+  }
+
   async #checkNames(
     siteId: string,
     request: ReplicaRequest,
@@ -227,7 +258,8 @@ export class Replicas {
       });
     }
     // Unless the VM went back since.
-    if (known?.state === 'recovered' && claim?.site_id !== siteId) {
+    const isBack = claim?.site_id === siteId || (known !== undefined && known.source_site_id !== siteId);
+    if (known?.state === 'recovered' && !isBack) {
       throw new Failure('conflict', `VM ${request.vm_name} was recovered at ${site}`, {
         hint: 'It runs there now. Delete that replica there before protecting this copy again.',
       });

@@ -187,7 +187,7 @@ test('an old copy is no state of the VM: a recovery from it has to name the poin
   await assert.rejects(west.api('POST', '/recoveries', again), /the newest point of ledger is the old copy/);
   await westAgent.finish(doneTask((await seedTask(westAgent)).id, RESULT));
   await protectionAt(east, 'active');
-  await assert.rejects(west.api('POST', '/recoveries', again), /is the old copy of this site/);
+  await assert.rejects(west.api('POST', '/recoveries', again), /is the old copy, not the VM as it runs now/);
   await westServer.holds(view.replica_id!, [RESULT.moment_ms, Date.now() - 1000]);
   const home = await west.api<RecoveryView>('POST', '/recoveries', again);
   assert.deepEqual([home.epoch, home.name], [3, 'ledger'], 'its old copy here is not in the way');

@@ -23,6 +23,7 @@ test('the recovery site knows a VM as it last was, also when the protected site 
     vcpu_count: 1,
     networks: ['default'],
     disk_directories: ['/'],
+    copy_site_ids: [peer!.site_id],
     interfaces: [],
   };
   assert.deepEqual(await known(), facts);

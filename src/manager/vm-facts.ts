@@ -11,6 +11,8 @@ import type { Protection } from './store/protection-store.ts';
 import { listReplicas } from './store/replica-store.ts';
 import { listVmFacts, putVmFacts } from './store/vm-facts-store.ts';
 
+const COPY_SITES_MAX = 64;
+
 type Told = { protection_id: string; facts: VmFacts };
 
 /** At the protected site: what is to be told next. */
@@ -22,16 +24,19 @@ export class VmFactsTold {
     this.#context = context;
   }
 
-  /** Of these protections, what has changed since it was told, or was told long ago. */
-  due(protections: readonly Protection[]): Told[] {
+  /** Of all protections those to one site: what has changed since it was told, or was told long ago. */
+  due(protections: readonly Protection[], siteId: string): Told[] {
     const { clock, inventory } = this.#context;
     const vms = new Map(inventory.vms().map((found) => [found.vm.uuid, found]));
-    const active = protections.filter(({ state }) => state === 'active');
+    const all = protections.filter(({ state }) => state === 'active');
+    const active = all.filter(({ target_site_id: target }) => target === siteId);
+    const sites = Map.groupBy(all, ({ vm_uuid: uuid }) => uuid);
     return active
       .flatMap(({ id, vm_uuid: uuid }) => {
         const found = vms.get(uuid);
         if (found === undefined) return [];
-        const facts = factsOf(found);
+        const copies = (sites.get(uuid) ?? []).map(({ target_site_id: target }) => target);
+        const facts = { ...factsOf(found), copy_site_ids: copies.toSorted().slice(0, COPY_SITES_MAX) };
         const last = this.#last.get(id);
         const isNew = last?.text !== JSON.stringify(facts);
         const isOld = last !== undefined && clock.now() - last.atMs > VM_FACTS_TELL_AGAIN_MS;

@@ -151,7 +151,13 @@ export const PEER_ROUTES: readonly Route[] = [
       if (host === undefined || vm === undefined) {
         throw new Failure('not_found', `site ${context.config.siteName} has no such VM`);
       }
-      return { state: vm.state, is_fresh: context.inventory.isFresh(host), host_name: host.name };
+      const fence = host.report?.fences?.find((known) => known.vm_uuid === vm.uuid);
+      return {
+        state: vm.state,
+        is_fresh: context.inventory.isFresh(host),
+        host_name: host.name,
+        ...(fence?.state === 'yielded' ? { has_yielded: true } : {}),
+      };
     },
   }),
   route({

@@ -11,6 +11,7 @@ import { surveyPlan, type ResolvedPlan, type ResolvedVm } from '#/manager/plans/
 import { problemOf } from '#/manager/problem.ts';
 import type { Peers } from '#/manager/peers.ts';
 import { jobsInState } from '#/manager/store/job-store.ts';
+import { runElsewhere } from './run-elsewhere.ts';
 import type { RunPlan, SuspendedVm } from './run-plan.ts';
 import { checkVm, type Found } from './run-vm-check.ts';
 
@@ -34,6 +35,10 @@ export async function checkRun(
   const add = (failure: Failure): void => void refusals.push(problemOf(failure));
   checkPoints(asked, resolved, add);
   const answering = await sitesThatAnswer(context, parts.peers, resolved);
+  const elsewhere =
+    asked.kind === 'test'
+      ? new Map<string, Failure | string>()
+      : await runElsewhere(context, parts.peers, resolved.vms);
   const jobs = await jobsInState(context.db, OPEN_JOBS);
   const found = resolved.vms.flatMap((vm): { vm: ResolvedVm; found: Found }[] => {
     const replica = facts.replicas.find(({ id }) => id === vm.replica_id);
@@ -41,7 +46,10 @@ export async function checkRun(
     return [
       {
         vm,
-        found: checkVm(context, { asked, vm, replica, jobs, isSilent: !answering.has(vm.source_site_id) }),
+        found: withElsewhere(
+          checkVm(context, { asked, vm, replica, jobs, isSilent: !answering.has(vm.source_site_id) }),
+          elsewhere.get(vm.vm_uuid),
+        ),
       },
     ];
   });
@@ -66,6 +74,12 @@ export async function checkRun(
   };
   const choices = new Map(found.map(({ vm, found: each }) => [vm.vm_uuid, each]));
   return { check, plan: runPlan(context, { asked, resolved, choices }) };
+}
+
+function withElsewhere(found: Found, elsewhere: Failure | string | undefined): Found {
+  if (elsewhere === undefined) return found;
+  if (typeof elsewhere === 'string') return { ...found, warnings: [...found.warnings, elsewhere] };
+  return { ...found, failures: [...found.failures, elsewhere] };
 }
 
 /** Which of the paired sites' managers answer. */

@@ -15,6 +15,15 @@ export async function putVmFacts(
     .execute();
 }
 
+export async function vmFactsOf(db: Database, replicaId: string): Promise<VmFacts | undefined> {
+  const row = await db
+    .selectFrom('vm_facts')
+    .select('facts')
+    .where('replica_id', '=', replicaId)
+    .executeTakeFirst();
+  return row === undefined ? undefined : (JSON.parse(row.facts) as VmFacts);
+}
+
 /** By the replica's id. */
 export async function listVmFacts(db: Database): Promise<Map<string, VmFacts>> {
   const rows = await db.selectFrom('vm_facts').selectAll().execute();
