@@ -64,6 +64,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./inventory-commands.ts')).registerInventoryCommands,
   },
   {
+    names: ['alarms'],
+    load: async () => (await import('./alarm-commands.ts')).registerAlarmCommands,
+  },
+  {
     names: ['events', 'audit'],
     load: async () => (await import('./event-commands.ts')).registerEventCommands,
   },

@@ -15,7 +15,8 @@ export type IdKind =
   | 'plan'
   | 'run'
   | 'user'
-  | 'session';
+  | 'session'
+  | 'alarm';
 
 export function newId(random: Random, kind: IdKind): string {
   return `${kind}-${randomHex(random, 6)}`;

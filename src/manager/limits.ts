@@ -70,3 +70,7 @@ export const FIRST_LINK_LIFE_MS = 86_400_000;
 export const MEMBERS_MAX = 1000;
 export const PROTECTIONS_MAX = 10_000;
 export const REPLICAS_MAX = 100_000;
+/** What is wrong is looked at this often, */
+export const ALARMS_EVERY_MS = 2000;
+/** and has to last for so long, or to be well for so long: longer than a program takes to start again. */
+export const ALARM_LASTS_MS = 10_000;

@@ -13,6 +13,8 @@ import { failureFields, type Log } from '#/lib/log.ts';
 import type { Random } from '#/lib/random.ts';
 import { Sessions } from './access/sessions.ts';
 import { Users } from './access/users.ts';
+import { Alarms } from './alarms/alarms.ts';
+import { siteFacts } from './alarms/site-facts.ts';
 import { Admission } from './admission.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
 import { Changes } from './changes.ts';
@@ -96,6 +98,7 @@ export class Manager implements AsyncDisposable {
   readonly runs: Runs;
   readonly watch: RpoWatch;
   readonly status: Status;
+  readonly alarms: Alarms;
   readonly #jobLease: JobLease;
   readonly #engine: RecoveryEngine;
   readonly #documents: Documents;
@@ -154,6 +157,7 @@ export class Manager implements AsyncDisposable {
     this.#runEngine = new RunEngine(context, work, holder);
     this.watch = new RpoWatch(context);
     this.status = new Status(context, this.protections, this.watch);
+    this.alarms = new Alarms(context, () => siteFacts(context, this));
     const { managerId } = context.identity;
     this.#jobLease = new JobLease({ db: context.db, clock: context.clock, managerId });
     this.#engine = new RecoveryEngine(context, this.peers, this.claims, {
@@ -220,6 +224,7 @@ export class Manager implements AsyncDisposable {
       await this.seeds.carryOut();
       await this.watch.look();
       await this.readiness.look();
+      if (await this.#jobLease.hold()) await this.alarms.look();
       await this.reports.look();
       await this.schedule.look();
     });

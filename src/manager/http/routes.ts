@@ -1,6 +1,7 @@
 /** All routes of the manager: the one table of what there is and who may call it. */
 import { ACCESS_ROUTES } from './access-routes.ts';
 import { ADMIN_ROUTES } from './admin-routes.ts';
+import { ALARM_ROUTES } from './alarm-routes.ts';
 import { CONTROL_ROUTES } from './control-routes.ts';
 import { FENCE_ROUTES } from './fence-routes.ts';
 import { PAGE_ROUTES } from './page-routes.ts';
@@ -27,6 +28,7 @@ export const ROUTES: readonly Route[] = [
   ...FENCE_ROUTES,
   ...ACCESS_ROUTES,
   ...ADMIN_ROUTES,
+  ...ALARM_ROUTES,
   ...READINESS_ROUTES,
   ...REBUILD_ROUTES,
   ...REPORT_ROUTES,

@@ -12,6 +12,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0002-epoch-claims': epochClaims,
   '0003-recovery-plans': recoveryPlans,
   '0005-access': access,
+  '0007-alarms': alarms,
 };
 
 async function firstTables(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
@@ -37,6 +38,15 @@ async function recoveryPlans(db: Kysely<unknown>): Promise<void> {
 async function access(db: Kysely<unknown>): Promise<void> {
   for (const statement of ACCESS) await sql.raw(statement).execute(db);
 }
+
+async function alarms(db: Kysely<unknown>): Promise<void> {
+  await sql.raw(ALARMS).execute(db);
+}
+
+const ALARMS = `create table alarms (
+    id text primary key, standing_key text unique, kind text not null, severity text not null,
+    subject_kind text not null, subject_id text not null, subject_name text not null, message text not null,
+    hint text, raised_ms bigint not null, cleared_ms bigint, acknowledged_ms bigint, acknowledged_by text, note text)`;
 
 const ACCESS = [
   `create table users (

@@ -214,6 +214,24 @@ export interface AuditTable {
   outcome: string;
 }
 
+export interface AlarmsTable {
+  id: string;
+  /** Kind and subject while it stands, null when it is over: unique, so that one stands at most. */
+  standing_key: string | null;
+  kind: string;
+  severity: string;
+  subject_kind: string;
+  subject_id: string;
+  subject_name: string;
+  message: string;
+  hint: string | null;
+  raised_ms: number;
+  cleared_ms: number | null;
+  acknowledged_ms: number | null;
+  acknowledged_by: string | null;
+  note: string | null;
+}
+
 export interface ViolationsTable {
   replica_id: string;
   began_ms: number;
@@ -326,6 +344,7 @@ export interface Schema {
   job_steps: JobStepsTable;
   events: EventsTable;
   audit: AuditTable;
+  alarms: AlarmsTable;
   violations: ViolationsTable;
   mappings: MappingsTable;
   vm_facts: VmFactsTable;
