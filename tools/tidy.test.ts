@@ -38,6 +38,7 @@ const PACKAGES: Record<string, readonly string[]> = {
     '@peculiar/x509',
     'reflect-metadata',
     'pino',
+    'prom-client',
   ],
   cli: ['commander', 'typebox', 'yaml'],
 };

@@ -4,7 +4,7 @@
  *
  * Each turn is an event, in the transaction that records it.
  */
-import type { AlarmKind, AlarmView } from '#/api/alarms.ts';
+import type { AlarmKind, AlarmSeverity, AlarmView } from '#/api/alarms.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Context } from '#/manager/context.ts';
 import { newId } from '#/manager/ids.ts';
@@ -63,6 +63,14 @@ export class Alarms {
 
   async list(limit: number): Promise<AlarmView[]> {
     return (await listAlarms(this.#context.db, limit)).map(viewOf);
+  }
+
+  /** Of those that stand. */
+  async counts(): Promise<Record<AlarmSeverity, number>> {
+    const standing = await standingAlarms(this.#context.db);
+    const of = (severity: AlarmSeverity): number =>
+      standing.filter((row) => row.severity === severity).length;
+    return { critical: of('critical'), warning: of('warning') };
   }
 
   /** Throws not_found for one that does not stand. */

@@ -1,9 +1,11 @@
-/** What is wrong at the site, and people who have it in hand. */
+/** What is wrong at the site, people who have it in hand, and figures for those who watch by programs. */
 import { Type } from 'typebox';
 import { AlarmAcknowledgement, AlarmView } from '#/api/alarms.ts';
 import { closed, Id } from '#/api/common.ts';
 import { Failure } from '#/lib/failure.ts';
-import { route, type Route } from './route.ts';
+import { metricFacts } from '#/manager/metrics/metric-facts.ts';
+import { METRICS_TYPE, metricsText } from '#/manager/metrics/metrics.ts';
+import { Answer, route, type Route } from './route.ts';
 
 const roles = ['administrator'] as const;
 const tag = 'alarms';
@@ -11,6 +13,15 @@ const LISTED = 200;
 const Limit = Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 }));
 
 export const ALARM_ROUTES: readonly Route[] = [
+  route({
+    method: 'GET',
+    path: '/metrics',
+    roles,
+    tag,
+    summary: 'Figures of the site in the text format of Prometheus',
+    handle: async (_input, manager) =>
+      new Answer(200, await metricsText(await metricFacts(manager.context, manager)), METRICS_TYPE),
+  }),
   route({
     method: 'GET',
     path: '/api/v1/alarms',
