@@ -34,6 +34,13 @@ export type Permission = Static<typeof Permission>;
 export const Grant = Type.Object({ role: Role, group_id: nullable(Id) }, closed);
 export type Grant = Static<typeof Grant>;
 
+/** As it is asked for: the group by its name or id; none is everything. */
+export const GrantRequests = Type.Array(
+  Type.Object({ role: Role, group: Type.Optional(nullable(Name)) }, closed),
+  { minItems: 1, maxItems: 100 },
+);
+export type GrantRequests = Static<typeof GrantRequests>;
+
 /** Of a user: without what would be read as an address or an option. */
 export const UserName = Type.String({
   minLength: 1,
@@ -116,3 +123,37 @@ export const SessionView = Type.Object(
   closed,
 );
 export type SessionView = Static<typeof SessionView>;
+
+export const UserRequest = Type.Object(
+  {
+    name: UserName,
+    /** Absent: one is made up, and shown once. */
+    password: Type.Optional(Password),
+    grants: GrantRequests,
+    /** For when the identity provider is down; each use is told of loudly. */
+    is_break_glass: Type.Optional(Type.Boolean()),
+  },
+  closed,
+);
+export const UserView = Type.Object(
+  {
+    id: Id,
+    name: UserName,
+    grants: Type.Array(Grant),
+    is_locked: Type.Boolean(),
+    is_break_glass: Type.Boolean(),
+    created_ms: Milliseconds,
+    password_ms: Milliseconds,
+    signed_in_ms: nullable(Milliseconds),
+  },
+  closed,
+);
+export type UserView = Static<typeof UserView>;
+
+/** `password` is that which was made up; null when one was given. */
+export const UserReply = Type.Object({ user: UserView, password: nullable(Type.String()) }, closed);
+export type UserReply = Static<typeof UserReply>;
+
+export const GrantsRequest = Type.Object({ grants: GrantRequests }, closed);
+export const PasswordReset = Type.Object({ password: Type.Optional(Password) }, closed);
+export const PasswordChange = Type.Object({ old: Password, password: Password }, closed);

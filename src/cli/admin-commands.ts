@@ -1,10 +1,11 @@
-/** join-token, pair-token, pair, token, tokens: letting programs, sites and administrators in. */
+/** join-token, pair-token, pair, token, tokens: letting programs and sites in, and people with a token. */
 import { Argument, type Command } from 'commander';
 import type { Page } from '#/api/common.ts';
 import type { Site } from '#/api/inventory.ts';
-import type { AdmissionTokenReply, ApiTokenReply } from '#/api/tokens.ts';
+import type { AdmissionTokenReply, ApiTokenReply, ApiTokenView } from '#/api/tokens.ts';
+import { groupNames, roleOption, rolePhrase, type RoleOptions } from './access-commands.ts';
 import { examples, managerOf, print, printJson, say, withManager, type CommonOptions } from './command.ts';
-import { time } from './duration.ts';
+import { parseDuration, time } from './duration.ts';
 import { table } from './table.ts';
 
 export function registerAdminCommands(program: Command): void {
@@ -53,37 +54,71 @@ function registerAdmission(program: Command): void {
 }
 
 function registerTokens(program: Command): void {
-  const token = withManager(
-    program
-      .command('token')
-      .description('a bearer token for an administrator; made by root on the manager itself')
-      .argument('<name>', 'who it is for: what they do is recorded under this name'),
-  ).action(async (name: string, options: CommonOptions) => {
+  const token = program.command('token').description('bearer tokens, for programs and people without a page');
+  const create = withManager(
+    token
+      .command('create', { isDefault: true })
+      .description('a bearer token, shown once; the command may be left out: antipode token NAME')
+      .argument('<name>', 'who it is for: what they do is recorded under this name')
+      .addOption(roleOption().makeOptionMandatory(false))
+      .option('--expires <duration>', 'how long it is good, such as 90d; without it, until it is revoked'),
+  ).action(async (name: string, options: CommonOptions & Partial<RoleOptions> & { expires?: string }) => {
     const api = await managerOf(options);
-    const reply = await api.post<ApiTokenReply>('/tokens', { name });
+    const { expires, role } = options;
+    const reply = await api.post<ApiTokenReply>('/tokens', {
+      name,
+      ...(role === undefined ? {} : { grants: role }),
+      ...(expires === undefined ? {} : { expires_ms: Date.now() + parseDuration(expires) }),
+    });
     if (options.json === true) return printJson(reply);
     print(reply.token);
-    say(`It is shown this once. Revoke it with: antipode tokens --revoke ${reply.id}`);
+    say(`It is shown this once. Revoke it with: antipode token revoke ${reply.id}`);
   });
-  examples(token, ['antipode token alice > alice.token']);
+  examples(create, [
+    'antipode token alice > alice.token',
+    'antipode token create ci --role test-operator --expires 90d > ci.token',
+  ]);
+  const list = withManager(token.command('list').description('tokens, without their secrets'));
+  list.action((options: CommonOptions) => showTokens(options));
+  examples(list, ['antipode token list']);
+  const revoke = withManager(
+    token.command('revoke').description('make a token worthless').argument('<id>', 'as the list shows it'),
+  ).action((id: string, options: CommonOptions) => revokeToken(id, options));
+  examples(revoke, ['antipode token revoke token-1f0c2b3a4d5e']);
 
   const tokens = withManager(
     program
       .command('tokens')
-      .description('bearer tokens of administrators')
-      .option('--revoke <id>', 'make one worthless'),
-  ).action(async (options: CommonOptions & { revoke?: string }) => {
-    const api = await managerOf(options);
-    if (options.revoke !== undefined) {
-      await api.delete(`/tokens/${encodeURIComponent(options.revoke)}`);
-      return print(options.json === true ? '{}' : `revoked ${options.revoke}`);
-    }
-    const page = await api.get<Page<{ id: string; name: string; created_ms: number }>>('/tokens');
-    if (options.json === true) return printJson(page);
-    const rows = page.items.map((one) => [one.id, one.name, time(one.created_ms)]);
-    print(table(['ID', 'NAME', 'MADE'], rows, 'no token yet'));
-  });
+      .description('the same as token list')
+      .option('--revoke <id>', 'the same as token revoke'),
+  ).action((options: CommonOptions & { revoke?: string }) =>
+    options.revoke === undefined ? showTokens(options) : revokeToken(options.revoke, options),
+  );
   examples(tokens, ['antipode tokens', 'antipode tokens --revoke token-1f0c2b3a4d5e']);
+}
+
+async function revokeToken(id: string, options: CommonOptions): Promise<void> {
+  const api = await managerOf(options);
+  await api.delete(`/tokens/${encodeURIComponent(id)}`);
+  print(options.json === true ? '{}' : `revoked ${id}`);
+}
+
+async function showTokens(options: CommonOptions): Promise<void> {
+  const api = await managerOf(options);
+  const page = await api.get<Page<ApiTokenView>>('/tokens');
+  if (options.json === true) return printJson(page);
+  const names = await groupNames(
+    api,
+    page.items.flatMap(({ grants }) => grants),
+  );
+  const rows = page.items.map((one) => [
+    one.id,
+    one.name,
+    one.grants.map((grant) => rolePhrase(grant, names)).join(', '),
+    time(one.created_ms),
+    one.expires_ms === null ? 'when revoked' : time(one.expires_ms),
+  ]);
+  print(table(['ID', 'NAME', 'ROLES', 'MADE', 'ENDS'], rows, 'no token yet'));
 }
 
 /** The token alone goes to standard output, so that it can be sent into a file. */

@@ -158,7 +158,16 @@ test('protect, status and points show a VM as it is, and --json what the API say
   assert.match(points.out, /^2 +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +/m);
   const vms = await antipode(['vms', '--site', 'west']);
   assert.match(vms.out, /ledger +running +west-host +1\.0 GiB +vda 1\.0 GiB, vdb 1\.0 GiB +east/);
-  for (const name of ['hosts', 'sites', 'replication-servers', 'recoveries', 'audit', 'events', 'alarms', 'tokens']) {
+  for (const name of [
+    'hosts',
+    'sites',
+    'replication-servers',
+    'recoveries',
+    'audit',
+    'events',
+    'alarms',
+    'tokens',
+  ]) {
     const { code, out } = await antipode([name, '--site', 'east', '--json']);
     assert.equal(code, 0, name);
     JSON.parse(out);

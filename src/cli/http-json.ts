@@ -63,6 +63,12 @@ export async function open(target: Target, call: Call): Promise<IncomingMessage>
   }
 }
 
+/** Of a response that `open` gave: throws what the manager answered, if it refused. */
+export async function checkStatus(response: IncomingMessage): Promise<void> {
+  const status = response.statusCode ?? 0;
+  if (status >= 400) decode(status, await textOf(response));
+}
+
 function start(target: Target, call: Call, body: Buffer | undefined): ClientRequest {
   const headers = {
     ...call.headers,

@@ -1,7 +1,7 @@
 /** The API of one manager, as the commands use it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, failureIn } from '#/lib/failure.ts';
-import { open, requestBytes, requestJson, type Target } from './http-json.ts';
+import { checkStatus, open, requestBytes, requestJson, type Target } from './http-json.ts';
 
 export type StreamMessage = { kind: 'event'; data: unknown } | { kind: 'change' };
 
@@ -59,6 +59,7 @@ export class ManagerApi {
   async *#messages(after: number | undefined, signal: AbortSignal) {
     const path = `/api/v1/events/stream${after === undefined ? '' : `?after=${after}`}`;
     const response = await open(this.#target, { method: 'GET', path, signal });
+    await checkStatus(response);
     if (response.statusCode !== 200) {
       response.destroy();
       throw new Failure('unreachable', `the stream of events answered with status ${response.statusCode}`);

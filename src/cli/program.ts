@@ -84,7 +84,7 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./rebuild-commands.ts')).registerRebuildCommands,
   },
   {
-    names: ['admin'],
+    names: ['admin', 'user', 'session'],
     load: async () => (await import('./access-commands.ts')).registerAccessCommands,
   },
   {

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import type { JoinReply, JoinRequest, MemberKind, RenewReply } from '#/control/join.ts';
 import { formatToken, parseToken, type TokenKind } from '#/control/join-token.ts';
 import { Failure } from '#/lib/failure.ts';
-import { ADMINISTRATOR } from './access/grants.ts';
+import type { Grant } from '#/api/access.ts';
 import type { Context } from './context.ts';
 import { newId } from './ids.ts';
 import { MEMBERS_MAX, TOKEN_LIFE_MS } from './limits.ts';
@@ -118,30 +118,45 @@ export class Admission {
     }
   }
 
-  async createApiToken(name: string): Promise<{ id: string; name: string; token: string }> {
+  /** `expiresMs` null: until it is revoked. */
+  async createApiToken(
+    name: string,
+    grants: readonly Grant[],
+    expiresMs: number | null,
+  ): Promise<{ id: string; name: string; token: string }> {
     const { clock, db, random } = this.#context;
+    if (expiresMs !== null && expiresMs <= clock.now()) {
+      throw new Failure('usage_invalid', 'the token would have ended before it begins');
+    }
     const id = newId(random, 'token');
     const token = `apt1.${this.#secret()}`;
     await addApiToken(db, {
       id,
       name,
       tokenSha256: sha256(token),
-      grants: JSON.stringify(ADMINISTRATOR),
+      grants: JSON.stringify(grants),
       createdMs: clock.now(),
-      expiresMs: null,
+      expiresMs,
     });
     return { id, name, token };
   }
 
-  /** The administrator a bearer token names. Throws token_invalid, limit_exceeded. */
-  async administrator(token: string, remoteAddress: string): Promise<string> {
+  /** Whose a bearer token is, and what it may be used for. Throws token_invalid, limit_exceeded. */
+  async holder(token: string, remoteAddress: string): Promise<{ name: string; grants: Grant[] }> {
     this.#wrong.check(remoteAddress);
-    const name = API_TOKEN.test(token) ? await findApiToken(this.#context.db, sha256(token)) : undefined;
-    if (name !== undefined) return name;
-    this.#wrong.count(remoteAddress);
-    throw new Failure('token_invalid', 'the bearer token is not one of this site, or was revoked', {
-      hint: 'Make one on the manager with: antipode token NAME',
-    });
+    const { clock, db } = this.#context;
+    const found = API_TOKEN.test(token) ? await findApiToken(db, sha256(token)) : undefined;
+    const hint = 'Make one with: antipode token create NAME';
+    if (found === undefined) {
+      this.#wrong.count(remoteAddress);
+      const message = 'the bearer token is not one of this site, or was revoked';
+      throw new Failure('token_invalid', message, { hint });
+    }
+    if (found.expires_ms !== null && found.expires_ms <= clock.now()) {
+      const when = new Date(found.expires_ms).toISOString();
+      throw new Failure('token_invalid', `the bearer token ended at ${when}`, { hint });
+    }
+    return { name: found.name, grants: JSON.parse(found.grants) as Grant[] };
   }
 
   #secret(): string {

@@ -11,7 +11,9 @@ export type Topic =
   /** A task or a job moved on. */
   | 'jobs'
   /** An event was recorded. */
-  | 'events';
+  | 'events'
+  /** Somebody may do less than before. */
+  | 'access';
 
 export class Changes {
   readonly #listeners = new Map<Topic, Set<() => void>>();

@@ -18,6 +18,8 @@ export const WRONG_TOKENS_WINDOW_MS = 60_000;
 export const ADDRESSES_MAX = 10_000;
 /** Streams of events held open at the same time. */
 export const STREAMS_MAX = 100;
+/** Whether the reader of a stream still may read it is asked this often, and when people are changed here. */
+export const STREAM_ADMIT_EVERY_MS = 5000;
 /** A stream whose reader takes nothing for so long is closed; it resumes by its last id. */
 export const STREAM_STALL_MS = 30_000;
 /** A comment goes out this often, so that both ends notice a dead connection. */

@@ -12,6 +12,7 @@ import { Failure } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import type { Random } from '#/lib/random.ts';
 import { Sessions } from './access/sessions.ts';
+import { UserAdmin } from './access/user-admin.ts';
 import { Users } from './access/users.ts';
 import { Alarms } from './alarms/alarms.ts';
 import { siteFacts } from './alarms/site-facts.ts';
@@ -75,6 +76,7 @@ export class Manager implements AsyncDisposable {
   readonly admission: Admission;
   readonly sessions: Sessions;
   readonly users: Users;
+  readonly userAdmin: UserAdmin;
   readonly peers: Peers;
   readonly rebuild: Rebuild;
   readonly claims: Claims;
@@ -121,6 +123,7 @@ export class Manager implements AsyncDisposable {
     this.admission = new Admission(context, this.orders, wrong);
     this.sessions = new Sessions(context);
     this.users = new Users(context, wrong);
+    this.userAdmin = new UserAdmin(context, this.users, this.sessions);
     this.peers = new Peers(context, this.admission, () => this.#keys);
     this.rebuild = new Rebuild(context, this.peers);
     this.#documents = new Documents(context, this.peers);

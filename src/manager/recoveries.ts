@@ -139,7 +139,7 @@ export class Recoveries {
    */
   async cleanUp(which: string): Promise<RecoveryView> {
     const { changes, clock, db, events } = this.#context;
-    const job = await this.#toCleanUp(which);
+    const job = await this.toCleanUp(which);
     if (job.state === 'cleaning' || job.state === 'cleaned') return this.view(job);
     if (job.state === 'done') {
       throw new Failure('conflict', `VM ${job.request.name} was recovered for production by ${job.id}`, {
@@ -162,7 +162,8 @@ export class Recoveries {
     return this.view(await this.#get(job.id));
   }
 
-  async #toCleanUp(which: string): Promise<Job> {
+  /** Throws not_found, conflict. */
+  async toCleanUp(which: string): Promise<Job> {
     const byId = await findJob(this.#context.db, which);
     if (byId !== undefined) return byId;
     const open = await jobsInState(this.#context.db, OPEN);

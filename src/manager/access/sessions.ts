@@ -94,7 +94,7 @@ export class Sessions {
   }
 
   async end(id: string): Promise<void> {
-    if (await dropSession(this.#context.db, id)) return;
+    if (await dropSession(this.#context.db, id)) return this.#context.changes.notify('access');
     throw new Failure('not_found', `there is no session ${id}`, {
       hint: 'List them with: antipode session list',
     });
@@ -102,6 +102,7 @@ export class Sessions {
 
   async endAllOf(userKey: string, butId?: string): Promise<void> {
     await dropSessionsOf(this.#context.db, userKey, butId);
+    this.#context.changes.notify('access');
   }
 
   #live(): { nowMs: number; seenAfterMs: number } {

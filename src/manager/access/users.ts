@@ -121,6 +121,11 @@ export class Users {
     });
   }
 
+  /** Wrong passwords of before count no more. */
+  async forgive(key: string): Promise<void> {
+    await forgetSignInFailures(this.#context.db, sha256(key));
+  }
+
   /** The user of a name and a password. Throws unauthenticated, limit_exceeded. */
   async signIn(name: string, password: string, address: string): Promise<UserRow> {
     const { clock, db } = this.#context;

@@ -20,7 +20,7 @@ import type { UserRow } from '#/manager/store/user-store.ts';
 import { Answer, route, type Caller, type Input, type Person, type Route } from './route.ts';
 import { page } from './views.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'access';
 const JSON_TYPE = 'application/json; charset=utf-8';
 /** A name and a password. */
@@ -167,7 +167,7 @@ async function begin(
     { address: from.remoteAddress, agent: from.userAgent },
   );
   const grants = JSON.parse(user.grants) as Person['grants'];
-  const me = meOf({ role: 'administrator', name, by: 'session', grants, session });
+  const me = meOf({ role: 'person', name, by: 'session', grants, session });
   const cookie = setCookie(context.identity.siteId, secret);
   return new Answer(200, JSON.stringify(me), JSON_TYPE, { 'set-cookie': cookie });
 }
@@ -185,7 +185,7 @@ function meOf({ name, by, grants, session }: Person): Me {
   return { name, by, grants: [...grants], ...permissionsOf(grants), session: own };
 }
 
-function personOf(caller: Caller): Person {
-  if (caller.role === 'administrator') return caller;
+export function personOf(caller: Caller): Person {
+  if (caller.role === 'person') return caller;
   throw new Failure('forbidden', `${caller.role} is no person`);
 }

@@ -1,5 +1,6 @@
 /** Tokens and pairing. */
 import { Type } from 'typebox';
+import type { Grant } from '#/api/access.ts';
 import { closed, Name, pageOf, PageQuery } from '#/api/common.ts';
 import { Site } from '#/api/inventory.ts';
 import {
@@ -11,11 +12,12 @@ import {
   PairingRequest,
 } from '#/api/tokens.ts';
 import { Failure } from '#/lib/failure.ts';
+import { ADMINISTRATOR } from '#/manager/access/grants.ts';
 import { listApiTokens, removeApiToken } from '#/manager/store/token-store.ts';
 import { route, type Route } from './route.ts';
 import { page, sites } from './views.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'administration';
 
 export const ADMIN_ROUTES: readonly Route[] = [
@@ -60,16 +62,12 @@ export const ADMIN_ROUTES: readonly Route[] = [
     roles,
     tag,
     duringRebuild: true,
-    summary: 'A bearer token for an administrator; shown once',
+    summary: 'A bearer token, for everything or for what its roles are for; shown once',
     body: ApiTokenRequest,
     reply: ApiTokenReply,
-    handle: async ({ body, caller }, { admission }) => {
-      // Whoever holds a token could otherwise make himself another that outlives its revocation.
-      if (caller.role === 'administrator' && caller.by === 'socket')
-        return admission.createApiToken(body.name);
-      throw new Failure('forbidden', 'tokens are made on the manager itself', {
-        hint: 'As root, on its Unix socket: antipode token NAME',
-      });
+    handle: async ({ body }, { admission, userAdmin }) => {
+      const grants = body.grants === undefined ? ADMINISTRATOR : await userAdmin.grants(body.grants);
+      return admission.createApiToken(body.name, grants, body.expires_ms ?? null);
     },
   }),
   route({
@@ -78,10 +76,16 @@ export const ADMIN_ROUTES: readonly Route[] = [
     roles,
     tag,
     duringRebuild: true,
-    summary: 'Tokens of administrators, without their secrets',
+    summary: 'Bearer tokens, without their secrets',
     query: PageQuery,
     reply: pageOf(ApiTokenView),
-    handle: async ({ query }, { context }) => page(await listApiTokens(context.db), query),
+    handle: async ({ query }, { context }) => {
+      const rows = await listApiTokens(context.db);
+      return page(
+        rows.map((row) => ({ ...row, grants: JSON.parse(row.grants) as Grant[] })),
+        query,
+      );
+    },
   }),
   route({
     method: 'DELETE',
@@ -92,7 +96,7 @@ export const ADMIN_ROUTES: readonly Route[] = [
     summary: 'Revoke a token',
     params: Type.Object({ id: Name }, closed),
     handle: async ({ params }, { context }) => {
-      if (await removeApiToken(context.db, params.id)) return;
+      if (await removeApiToken(context.db, params.id)) return context.changes.notify('access');
       throw new Failure('not_found', `there is no token ${params.id}`, {
         hint: 'List them with: antipode tokens',
       });

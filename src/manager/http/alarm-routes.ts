@@ -7,7 +7,7 @@ import { metricFacts } from '#/manager/metrics/metric-facts.ts';
 import { METRICS_TYPE, metricsText } from '#/manager/metrics/metrics.ts';
 import { Answer, route, type Route } from './route.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'alarms';
 const LISTED = 200;
 const Limit = Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 }));
@@ -42,7 +42,7 @@ export const ALARM_ROUTES: readonly Route[] = [
     body: AlarmAcknowledgement,
     reply: AlarmView,
     handle: async ({ params, body, caller }, manager) => {
-      if (caller.role !== 'administrator') throw new Failure('forbidden', 'only people acknowledge alarms');
+      if (caller.role !== 'person') throw new Failure('forbidden', 'only people acknowledge alarms');
       return manager.alarms.acknowledge(params.id, { name: caller.name, note: body.note ?? null });
     },
   }),

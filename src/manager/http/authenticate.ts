@@ -38,20 +38,20 @@ export class Authenticator {
 
   /** Throws certificate_invalid, token_invalid, limit_exceeded. */
   async caller(request: IncomingMessage, isUnixSocket: boolean): Promise<Caller> {
-    if (isUnixSocket) return { role: 'administrator', name: 'root', by: 'socket', grants: ADMINISTRATOR };
+    if (isUnixSocket) return { role: 'person', name: 'root', by: 'socket', grants: ADMINISTRATOR };
     const { socket } = request;
     const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
     if (certificate !== undefined) return this.#program(certificate, socket.remoteAddress ?? 'unknown');
     const bearer = /^Bearer ([\w.-]{1,512})$/.exec(request.headers.authorization ?? '')?.[1];
     if (bearer !== undefined) {
-      const name = await this.#admission.administrator(bearer, socket.remoteAddress ?? 'unknown');
-      return { role: 'administrator', name, by: 'token', grants: ADMINISTRATOR };
+      const { name, grants } = await this.#admission.holder(bearer, socket.remoteAddress ?? 'unknown');
+      return { role: 'person', name, by: 'token', grants };
     }
     const secret = sessionSecretIn(request.headers.cookie, this.#context.identity.siteId);
     if (secret === undefined) return { role: 'anonymous' };
     checkOrigin(request.method ?? '', request.headers);
     const { name, session, grants } = await this.#sessions.person(secret);
-    return { role: 'administrator', name, by: 'session', grants, session };
+    return { role: 'person', name, by: 'session', grants, session };
   }
 
   async #program(certificate: X509Certificate, address: string): Promise<Caller> {

@@ -5,7 +5,7 @@ import { FenceView, ReleaseRequest } from '#/api/fences.ts';
 import { route, type Route } from './route.ts';
 import { page } from './views.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'fences';
 
 export const FENCE_ROUTES: readonly Route[] = [

@@ -20,7 +20,7 @@ import { planView } from '#/manager/plans/plans.ts';
 import { route, type Route } from './route.ts';
 import { page } from './views.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const ById = Type.Object({ id: Name }, closed);
 /** A thousand VMs with settings of their own. */
 const DOCUMENT_BYTES_MAX = 4 * 1024 * 1024;

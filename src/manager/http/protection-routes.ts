@@ -7,7 +7,7 @@ import { Failure } from '#/lib/failure.ts';
 import { Answer, route, type Route } from './route.ts';
 import { page, protectionView, replicaView } from './views.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'protection';
 const ById = Type.Object({ id: Name }, closed);
 const Flag = Type.Optional(Type.Boolean());

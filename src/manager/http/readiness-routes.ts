@@ -5,7 +5,7 @@ import { ReadinessView } from '#/api/readiness.ts';
 import { route, type Route } from './route.ts';
 import { page } from './views.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'plans';
 
 export const READINESS_ROUTES: readonly Route[] = [

@@ -2,7 +2,7 @@
 import { RebuildRequest, RebuildView } from '#/api/rebuild.ts';
 import { route, type Route } from './route.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'rebuild';
 
 export const REBUILD_ROUTES: readonly Route[] = [

@@ -4,7 +4,7 @@ import { closed, Name } from '#/api/common.ts';
 import { RecoveryRequest, RecoveryView } from '#/api/recoveries.ts';
 import { Answer, route, type Route } from './route.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'recovery';
 const ById = Type.Object({ id: Name }, closed);
 const List = Type.Object(

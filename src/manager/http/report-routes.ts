@@ -8,7 +8,7 @@ import { Answer, route, type Route } from './route.ts';
 import { DOCUMENT_POLICY } from './security-headers.ts';
 import { page } from './views.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'reports';
 
 export const REPORT_ROUTES: readonly Route[] = [

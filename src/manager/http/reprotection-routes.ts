@@ -7,7 +7,7 @@ import { RetiredView } from '#/api/retired.ts';
 import { Answer, route, type Route } from './route.ts';
 import { page, protectionView } from './views.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'protection';
 
 export const REPROTECTION_ROUTES: readonly Route[] = [

@@ -9,8 +9,11 @@ import type { Grant } from '#/api/access.ts';
 import type { Manager } from '#/manager/manager.ts';
 import type { SessionRow } from '#/manager/store/session-store.ts';
 
-/** Who may call a route. `anonymous` means everybody, whatever else they are. */
-export type CallerRole = 'anonymous' | 'administrator' | 'agent' | 'replication-server' | 'peer-manager';
+/**
+ * Who may call a route. `anonymous` means everybody, whatever else they are; which `person` may, is told by the table
+ * in access/endpoints.ts.
+ */
+export type CallerRole = 'anonymous' | 'person' | 'agent' | 'replication-server' | 'peer-manager';
 
 export type Caller =
   | { role: 'anonymous' }
@@ -20,7 +23,7 @@ export type Caller =
 
 /** `by`: root on the Unix socket, a bearer token, or somebody who has signed in. */
 export type Person = {
-  role: 'administrator';
+  role: 'person';
   name: string;
   by: 'socket' | 'token' | 'session';
   grants: readonly Grant[];

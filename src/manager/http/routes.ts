@@ -16,6 +16,7 @@ import { REPROTECTION_ROUTES } from './reprotection-routes.ts';
 import type { Route } from './route.ts';
 import { RUN_ROUTES } from './run-routes.ts';
 import { SITE_ROUTES } from './site-routes.ts';
+import { USER_ROUTES } from './user-routes.ts';
 
 export const ROUTES: readonly Route[] = [
   ...PAGE_ROUTES,
@@ -27,6 +28,7 @@ export const ROUTES: readonly Route[] = [
   ...RUN_ROUTES,
   ...FENCE_ROUTES,
   ...ACCESS_ROUTES,
+  ...USER_ROUTES,
   ...ADMIN_ROUTES,
   ...ALARM_ROUTES,
   ...READINESS_ROUTES,

@@ -5,7 +5,7 @@ import { RunReprotection } from '#/api/reprotections.ts';
 import { RunCheck, RunRequest, RunView, StepAnswerRequest } from '#/api/runs.ts';
 import { Answer, route, type Caller, type Route } from './route.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'runs';
 const ById = Type.Object({ id: Name }, closed);
 const ByStep = Type.Object({ id: Name, key: Id }, closed);
@@ -132,5 +132,5 @@ export const RUN_ROUTES: readonly Route[] = [
 ];
 
 function nameOf(caller: Caller): string {
-  return caller.role === 'administrator' ? caller.name : caller.role;
+  return caller.role === 'person' ? caller.name : caller.role;
 }

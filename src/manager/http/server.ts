@@ -12,8 +12,11 @@ import { problemOf } from '#/manager/problem.ts';
 import { isRebuilding, rebuildingFailure } from '#/manager/rebuild/rebuild-state.ts';
 import { addAudit } from '#/manager/store/event-store.ts';
 import { Authenticator } from './authenticate.ts';
+import { authorizeRole, authorizeSubject } from '#/manager/access/authorize.ts';
+import { ruleOf } from '#/manager/access/endpoints.ts';
 import { Answer, StreamAnswer, type Caller, type Route } from './route.ts';
 import { ROUTES } from './routes.ts';
+import { endWhenRefused } from './stream-admission.ts';
 import { securityHeaders } from './security-headers.ts';
 import { Schemas } from './validate.ts';
 
@@ -63,7 +66,12 @@ export async function createApplication(
         const caller = await admit(route, request, authenticator, unixSockets);
         callers.set(request, caller);
       },
-      handler: (request, reply) => answer({ route, request, reply, manager, schemas }),
+      handler: (request, reply) => {
+        const admitAgain = async (): Promise<void> => {
+          await admit(route, request, authenticator, unixSockets);
+        };
+        return answer({ route, request, reply, manager, schemas, admitAgain });
+      },
     });
   }
   await application.ready();
@@ -82,13 +90,16 @@ async function admit(
 ): Promise<Caller> {
   if (route.roles.includes('anonymous')) return { role: 'anonymous' };
   const caller = await authenticator.caller(request.raw, unixSockets.has(request.raw.socket));
-  if (route.roles.includes(caller.role)) return caller;
+  if (route.roles.includes(caller.role)) {
+    if (caller.role === 'person') authorizeRole(route, caller);
+    return caller;
+  }
   if (caller.role === 'anonymous') {
     throw new Failure('unauthenticated', `${request.method} ${pathOf(request)} is not for everybody`, {
       hint: 'Sign in, present a bearer token (antipode token NAME), or use the Unix socket of the manager as root.',
     });
   }
-  throw new Failure('forbidden', `${caller.role} may not ${request.method} ${pathOf(request)}`, {
+  throw new Failure('forbidden', `a ${caller.role} may not ${request.method} ${pathOf(request)}`, {
     hint: `It is for: ${route.roles.join(', ')}.`,
   });
 }
@@ -99,6 +110,7 @@ async function answer(call: {
   reply: FastifyReply;
   manager: Manager;
   schemas: Schemas;
+  admitAgain: () => Promise<void>;
 }): Promise<unknown> {
   const { route, request, reply, manager, schemas } = call;
   const gone = new AbortController();
@@ -107,11 +119,15 @@ async function answer(call: {
   let outcome: FailureCode | 'ok' | 'bug' = 'bug';
   try {
     await checkRebuild(route, manager);
+    const sent = {
+      params: schemas.check('params', route.params, request.params),
+      query: schemas.check('query', route.query, request.query),
+      body: schemas.check('body', route.body, request.body),
+    };
+    if (caller.role === 'person') await authorizeSubject(route, caller, sent, manager);
     const result = await route.handle(
       {
-        params: schemas.check('params', route.params, request.params),
-        query: schemas.check('query', route.query, request.query),
-        body: schemas.check('body', route.body, request.body),
+        ...sent,
         caller,
         remoteAddress: request.raw.socket.remoteAddress ?? 'unix',
         headers: request.headers,
@@ -122,12 +138,13 @@ async function answer(call: {
       manager,
     );
     outcome = 'ok';
+    if (result instanceof StreamAnswer) void endWhenRefused(manager.context, call.admitAgain, gone);
     return await send(reply, result, gone.signal);
   } catch (error) {
     outcome = failureIn(error)?.code ?? 'bug';
     throw error;
   } finally {
-    if (caller.role === 'administrator' && route.method !== 'GET') {
+    if (caller.role === 'person' && route.method !== 'GET') {
       await audit(manager, { actor: caller.name, request, outcome });
     }
   }
@@ -136,7 +153,7 @@ async function answer(call: {
 /** Before its database is rebuilt, a site changes nothing and answers no other site: it would speak of nothing. */
 async function checkRebuild(route: Route, { context }: Manager): Promise<void> {
   const isPeer = route.roles.includes('peer-manager');
-  const isChange = route.roles.includes('administrator') && route.method !== 'GET';
+  const isChange = route.roles.includes('person') && route.method !== 'GET';
   if ((!isPeer && !isChange) || route.duringRebuild === true) return;
   if (await isRebuilding(context.db)) throw rebuildingFailure(context.config.siteName);
 }
@@ -213,7 +230,7 @@ function documentHead() {
     },
     components: {
       securitySchemes: {
-        administrator: { type: 'http' as const, scheme: 'bearer' },
+        token: { type: 'http' as const, scheme: 'bearer' },
         session: { type: 'apiKey' as const, in: 'cookie' as const, name: '__Host-antipode-SITE' },
         program: { type: 'mutualTLS' as const },
       },
@@ -225,12 +242,12 @@ function documentOf(route: Route): Record<string, unknown> {
   const isOpen = route.roles.includes('anonymous');
   const security = isOpen
     ? []
-    : route.roles.includes('administrator')
-      ? [{ administrator: [] }, { session: [] }]
+    : route.roles.includes('person')
+      ? [{ token: [] }, { session: [] }]
       : [{ program: [] }];
   return {
     summary: route.summary,
-    description: `For: ${route.roles.join(', ')}.`,
+    description: `For: ${whoMay(route)}.`,
     tags: [route.tag],
     security,
     ...(route.params === undefined ? {} : { params: route.params }),
@@ -240,6 +257,14 @@ function documentOf(route: Route): Record<string, unknown> {
       ? {}
       : { response: { 200: { description: 'Done', content: jsonOf(route.reply) } } }),
   };
+}
+
+function whoMay(route: Route): string {
+  const { needs, of } = ruleOf(route);
+  if (!route.roles.includes('person')) return route.roles.join(', ');
+  if (needs === undefined) return 'everybody who has signed in';
+  const isOnGroup = of !== undefined;
+  return `people with ${needs.join(' or ')}${isOnGroup ? ', on everything or on its protection group' : ''}`;
 }
 
 function jsonOf(schema: NonNullable<Route['reply']>) {

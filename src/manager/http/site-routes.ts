@@ -12,7 +12,7 @@ import { eventStream, eventView } from './event-stream.ts';
 import { route, type Route } from './route.ts';
 import { hostView, page, serverView, sites, vms } from './views.ts';
 
-const roles = ['administrator'] as const;
+const roles = ['person'] as const;
 const tag = 'site';
 const ById = Type.Object({ id: Name }, closed);
 const Limit = Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 }));

@@ -94,7 +94,7 @@ export async function addApiToken(
 export async function listApiTokens(db: Database) {
   return db
     .selectFrom('api_tokens')
-    .select(['id', 'name', 'created_ms'])
+    .select(['id', 'name', 'grants', 'created_ms', 'expires_ms'])
     .orderBy('created_ms')
     .limit(1000)
     .execute();
@@ -105,12 +105,11 @@ export async function removeApiToken(db: Database, id: string): Promise<boolean>
   return numDeletedRows === 1n;
 }
 
-/** The name of the token's owner, by the token's hash: comparing hashes takes no secret-dependent time. */
-export async function findApiToken(db: Database, tokenSha256: string): Promise<string | undefined> {
-  const row = await db
+/** By the token's hash: comparing hashes takes no secret-dependent time. */
+export async function findApiToken(db: Database, tokenSha256: string) {
+  return db
     .selectFrom('api_tokens')
-    .select('name')
+    .select(['name', 'grants', 'expires_ms'])
     .where('token_sha256', '=', tokenSha256)
     .executeTakeFirst();
-  return row?.name;
 }
