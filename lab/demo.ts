@@ -6,6 +6,7 @@
  * second run says how things stand.
  */
 import { parseArgs } from 'node:util';
+import type { FirstLinkReply, SignIn } from '#/api/access.ts';
 import type { Page } from '#/api/common.ts';
 import type { Vm } from '#/api/inventory.ts';
 import type { ProtectionView } from '#/api/protections.ts';
@@ -115,7 +116,9 @@ async function closingWords(lab: Lab): Promise<string> {
     `${VM} runs at west.`,
     `East holds recovery point ${point}, ${age} s old; the RPO is ${RPO_MS / 1000} s.`,
     '',
-    `The API and its page: ${west?.url} (west), ${east?.url} (east)`,
+    'The web page of each site, where you choose a name and a password first:',
+    `  west  ${await wayIn(lab, 'west', west?.url)}`,
+    `  east  ${await wayIn(lab, 'east', east?.url)}`,
     'Each site has its own certificate authority, so the browser asks whether to trust it.',
     '',
     'What to type next:',
@@ -138,6 +141,15 @@ async function closingWords(lab: Lab): Promise<string> {
   ]
     .map((line) => line.trimEnd())
     .join('\n');
+}
+
+/** The address at which the first administrator is made; where there is one already, that of the page. */
+async function wayIn(lab: Lab, site: string, url: string | null | undefined): Promise<string> {
+  const { api } = lab.site(site);
+  const { needs_first_administrator: isNew } = await api.get<SignIn>('/api/v1/sign-in');
+  if (!isNew) return url ?? '?';
+  const { token } = await api.post<FirstLinkReply>('/api/v1/first-links');
+  return `${url}/first#${token}`;
 }
 
 function say(line: string): void {

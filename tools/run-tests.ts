@@ -21,7 +21,7 @@ With patterns: the test files whose path contains one of them.
   ./antipode test src/nbd lab/fence`;
 
 const ROOT = join(import.meta.dirname, '..');
-const FOLDERS = ['src', 'sim', 'lab', 'test', 'bench', 'tools'];
+const FOLDERS = ['src', 'web/src', 'sim', 'lab', 'test', 'bench', 'tools'];
 const BATCH_SECONDS = 60;
 /** Two files at once suit the two cores that this must be quick on. */
 const CONCURRENCY = 2;
@@ -31,6 +31,7 @@ const IS_HEAVY = /^(lab|test)\//;
 const tools = (name: string): string => join(ROOT, 'node_modules', '.bin', name);
 const CHECKS: [name: string, argv: string[]][] = [
   ['types', [tools('tsc')]],
+  ['types of the web page', [tools('tsc'), '-p', join(ROOT, 'web')]],
   ['lint', [tools('oxlint'), '--type-aware', '--quiet', ...FOLDERS]],
   ['form', [tools('oxfmt'), '--check', ...FOLDERS]],
 ];

@@ -42,6 +42,18 @@ const PACKAGES: Record<string, readonly string[]> = {
   ],
   cli: ['commander', 'typebox', 'yaml'],
 };
+/** What the web page is made of. It knows the manager by its API alone; `#/` there is web/src. */
+const WEB_PACKAGES = [
+  '@patternfly/react-core',
+  '@patternfly/react-icons',
+  '@patternfly/react-styles',
+  '@tanstack/react-query',
+  '@tanstack/react-virtual',
+  'react',
+  'react-dom',
+  'react-router',
+  'yaml',
+];
 /** Folders the simulation runs: the same seed must give the same run, so nothing in them may see the outside world. */
 const PURE = ['wire', 'replication', 'replica'];
 const EDGE = /(-client|-server|-socket|-contract|-fixture|\.test)\.ts$/;
@@ -55,13 +67,14 @@ const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--excl
   encoding: 'utf8',
 });
 const paths = tracked.split('\n').filter((path) => path !== '' && isThere(path));
-const sources = paths.filter((path) => path.endsWith('.ts'));
+const sources = paths.filter((path) => /\.tsx?$/.test(path));
 
 for (const path of sources) {
   test(`${path} keeps to the architecture and the form`, () => {
     const text = readFileSync(path, 'utf8');
     checkForm(path, text);
     if (path.startsWith('src/')) checkImports(path, text);
+    if (path.startsWith('web/')) checkWebImports(path, text);
   });
 }
 
@@ -115,6 +128,15 @@ function checkImports(path: string, text: string): void {
   if (!isPure) return;
   const impure = IMPURE.exec(text.replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, ''));
   assert(!impure, `${path}: must stay pure, uses ${impure?.[0]}`);
+}
+
+function checkWebImports(path: string, text: string): void {
+  for (const [, specifier] of text.matchAll(/(?:from|import|import\() ?'([^']+)'/g)) {
+    if (/^(\.\/|#\/)/.test(specifier!)) continue;
+    if (path.endsWith('.test.ts') && specifier!.startsWith('node:')) continue;
+    const name = /^(@[^/]+\/[^/]+|[^/]+)/.exec(specifier!)![1]!;
+    assert(WEB_PACKAGES.includes(name), `${path}: the web page may not import ${specifier}`);
+  }
 }
 
 function checkImport(path: string, folder: string, specifier: string): void {

@@ -45,7 +45,7 @@ export class ManagerApi {
           isFirst = false;
           if (id !== undefined) lastId = id;
           if (event === 'event') yield { kind: 'event', data: JSON.parse(data) as unknown };
-          else yield { kind: 'change' };
+          else if (data.includes('"jobs"')) yield { kind: 'change' };
         }
       } catch (error) {
         if (signal.aborted) return;

@@ -3,12 +3,18 @@
  *
  * I7: a report is believed while it is fresh. After that, what it said is shown as of then, never as of now.
  */
-import type { AgentReport, ServerReport, VmReport } from '#/control/reports.ts';
+import type {
+  AgentReport,
+  ReplicaReport,
+  ReplicationReport,
+  ServerReport,
+  VmReport,
+} from '#/control/reports.ts';
 import type { MemberKind } from '#/control/join.ts';
 import type { Clock } from '#/lib/clock.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Changes } from './changes.ts';
-import { REPORT_FRESH_MS, REPORT_KEEP_EVERY_MS } from './limits.ts';
+import { AGE_PEAKS, PROTECTIONS_MAX, REPORT_FRESH_MS, REPORT_KEEP_EVERY_MS } from './limits.ts';
 import type { Database } from './store/database.ts';
 import { keepReport, listMembers, type MemberRow } from './store/member-store.ts';
 
@@ -28,12 +34,18 @@ export type AgentMember = Member<AgentReport>;
 export type ServerMember = Member<ServerReport>;
 export type FoundVm = { agent: AgentMember; vm: VmReport };
 
+/** What a report says, by the ids that are asked for: with 10,000 VMs a search of each would be felt. */
+const agentIndexes = new WeakMap<AgentReport, ReturnType<typeof indexAgentReport>>();
+const serverIndexes = new WeakMap<ServerReport, Map<string, ReplicaReport>>();
+
 export class Inventory {
   readonly #agents = new Map<string, AgentMember>();
   readonly #servers = new Map<string, ServerMember>();
   readonly #db: Database;
   readonly #clock: Clock;
   readonly #changes: Changes;
+  /** How old the newest point had become when the next one came, by replica. Kept by nothing: it is for a plot. */
+  readonly #peaks = new Map<string, number[]>();
 
   private constructor(db: Database, clock: Clock, changes: Changes) {
     this.#db = db;
@@ -101,9 +113,13 @@ export class Inventory {
     await this.#take(this.#servers.get(id), report);
   }
 
-  async #take<Report>(member: Member<Report> | undefined, report: Report): Promise<void> {
+  async #take<Report extends AgentReport | ServerReport>(
+    member: Member<Report> | undefined,
+    report: Report,
+  ): Promise<void> {
     if (member === undefined) return;
     const now = this.#clock.now();
+    this.#notePeaks(member.report, report, now);
     member.report = report;
     member.reportMs = now;
     member.isHeard = true;
@@ -111,6 +127,22 @@ export class Inventory {
     if (now - member.keptMs < REPORT_KEEP_EVERY_MS) return;
     member.keptMs = now;
     await keepReport(this.#db, member.id, { text: JSON.stringify(report), atMs: now });
+  }
+
+  /** How old the newest point of a replica had become each time when its host said that the next one is there. */
+  agePeaks(replicaId: string | null): number[] {
+    return this.#peaks.get(replicaId ?? '') ?? [];
+  }
+
+  #notePeaks(before: AgentReport | ServerReport | undefined, now: AgentReport | ServerReport, nowMs: number) {
+    if (before === undefined || !('replications' in before) || !('replications' in now)) return;
+    const former = indexOfAgent(before)!.replications;
+    for (const { replica_id: id, moment_ms: momentMs } of now.replications) {
+      const formerMs = former.get(id)?.moment_ms ?? null;
+      if (momentMs === null || formerMs === null || momentMs === formerMs) continue;
+      if (this.#peaks.size >= PROTECTIONS_MAX) this.#peaks.clear();
+      this.#peaks.set(id, [...this.agePeaks(id), Math.max(0, nowMs - formerMs)].slice(-AGE_PEAKS));
+    }
   }
 
   /** Every VM that any host last reported. */
@@ -139,14 +171,41 @@ export class Inventory {
 
   /** Where the VM is now: the host that reports it, alive ones first; undefined when none does. */
   hostOf(vmUuid: string): AgentMember | undefined {
-    const hosts = this.agents().filter((agent) => agent.report?.vms.some((vm) => vm.uuid === vmUuid));
+    const hosts = this.agents().filter((agent) => indexOfAgent(agent.report)?.vms.has(vmUuid));
     return hosts.find((agent) => this.isFresh(agent)) ?? hosts[0];
+  }
+
+  /** What that host last said of the replication to a replica. */
+  replicationReport(agent: AgentMember | undefined, replicaId: string | null): ReplicationReport | undefined {
+    return replicaId === null ? undefined : indexOfAgent(agent?.report)?.replications.get(replicaId);
   }
 
   /** What the replica's server last said of it. */
   replicaReport(serverId: string, replicaId: string) {
     const server = this.#servers.get(serverId);
-    const report = server?.report?.replicas.find((replica) => replica.replica_id === replicaId);
+    const report = indexOfServer(server?.report)?.get(replicaId);
     return { server, report, isFresh: server !== undefined && this.isFresh(server) };
   }
+}
+
+function indexOfAgent(report: AgentReport | undefined) {
+  if (report === undefined) return undefined;
+  const known = agentIndexes.get(report) ?? indexAgentReport(report);
+  agentIndexes.set(report, known);
+  return known;
+}
+
+function indexAgentReport(report: AgentReport) {
+  return {
+    vms: new Set(report.vms.map((vm) => vm.uuid)),
+    replications: new Map(report.replications.map((one) => [one.replica_id, one])),
+  };
+}
+
+function indexOfServer(report: ServerReport | undefined): Map<string, ReplicaReport> | undefined {
+  if (report === undefined) return undefined;
+  const known =
+    serverIndexes.get(report) ?? new Map(report.replicas.map((replica) => [replica.replica_id, replica]));
+  serverIndexes.set(report, known);
+  return known;
 }

@@ -24,6 +24,10 @@ export const STREAM_ADMIT_EVERY_MS = 5000;
 export const STREAM_STALL_MS = 30_000;
 /** A comment goes out this often, so that both ends notice a dead connection. */
 export const STREAM_HEARTBEAT_MS = 10_000;
+/** A stream says at most so often that reports came in: programs send them every second, and a page need not blink. */
+export const STREAM_REPORTS_EVERY_MS = 1000;
+/** Peaks of its age that are kept of a replica: enough for a plot in a row. */
+export const AGE_PEAKS = 24;
 /** Calls of another site's manager. */
 export const PEER_TIMEOUT_MS = 5000;
 /** Replicas and protections are compared with the other site this often. */

@@ -60,6 +60,7 @@ import { Seeds } from './seeds.ts';
 import { openSiteIdentity } from './site-identity.ts';
 import { GuestTasks } from './guest-tasks.ts';
 import { PeerSourceCopies } from './source-copies.ts';
+import { SiteView } from './site-view.ts';
 import { Status } from './status.ts';
 import { openDatabase } from './store/database.ts';
 import { readSetting, writeSetting } from './store/settings-store.ts';
@@ -101,6 +102,7 @@ export class Manager implements AsyncDisposable {
   readonly watch: RpoWatch;
   readonly status: Status;
   readonly alarms: Alarms;
+  readonly view: SiteView;
   readonly #jobLease: JobLease;
   readonly #engine: RecoveryEngine;
   readonly #documents: Documents;
@@ -161,6 +163,7 @@ export class Manager implements AsyncDisposable {
     this.watch = new RpoWatch(context);
     this.status = new Status(context, this.protections, this.watch);
     this.alarms = new Alarms(context, () => siteFacts(context, this));
+    this.view = new SiteView(this);
     const { managerId } = context.identity;
     this.#jobLease = new JobLease({ db: context.db, clock: context.clock, managerId });
     this.#engine = new RecoveryEngine(context, this.peers, this.claims, {

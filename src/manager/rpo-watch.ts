@@ -87,7 +87,7 @@ export class RpoWatch {
     const agent = inventory.hostOf(protection.vm_uuid) ?? inventory.agent(protection.host_id);
     if (protection.state !== 'active' || agent?.report === undefined || !inventory.isFresh(agent))
       return undefined;
-    const report = agent.report.replications.find((one) => one.replica_id === protection.replica_id);
+    const report = inventory.replicationReport(agent, protection.replica_id);
     if (report === undefined || report.sequence === null || report.moment_ms === null) return undefined;
     const { last_cycle: cycle, moment_ms: momentMs, sequence } = report;
     // The end of the cycle is when the agent had the acknowledgement.

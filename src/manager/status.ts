@@ -40,7 +40,7 @@ export class Status {
   #ofProtection(protection: Protection, nameOf: (id: string) => string): VmStatus {
     const { config, inventory } = this.#context;
     const agent = inventory.hostOf(protection.vm_uuid) ?? inventory.agent(protection.host_id);
-    const report = agent?.report?.replications.find((one) => one.replica_id === protection.replica_id);
+    const report = inventory.replicationReport(agent, protection.replica_id);
     const known: Known = {
       ...NOTHING,
       ...(report === undefined ? {} : { ...report, point: pointOf(report.sequence, report.moment_ms) }),

@@ -93,6 +93,8 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'GET /api/v1/replication-servers': VIEW,
   'GET /api/v1/vms': VIEW,
   'GET /api/v1/status': VIEW,
+  'GET /api/v1/overview': VIEW,
+  'GET /api/v1/vm-table': VIEW,
   'GET /api/v1/events': VIEW,
   'GET /api/v1/events/stream': VIEW,
   'GET /api/v1/protections': VIEW,

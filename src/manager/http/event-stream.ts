@@ -4,13 +4,18 @@
  * takes nothing for half a minute is closed.
  *
  * Besides events there are `change` messages without an id, which say that something that has no event of its own,
- * such as a job's progress, is worth another look. They may be left out.
+ * such as a job's progress or what programs report, is worth another look. They may be left out.
  */
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { EventView } from '#/api/events.ts';
 import { Failure } from '#/lib/failure.ts';
-import { STREAMS_MAX, STREAM_HEARTBEAT_MS, STREAM_STALL_MS } from '#/manager/limits.ts';
+import {
+  STREAMS_MAX,
+  STREAM_HEARTBEAT_MS,
+  STREAM_REPORTS_EVERY_MS,
+  STREAM_STALL_MS,
+} from '#/manager/limits.ts';
 import type { Manager } from '#/manager/manager.ts';
 import { eventsAfter, newestSequence, type EventRow } from '#/manager/store/event-store.ts';
 import { StreamAnswer } from './route.ts';
@@ -40,23 +45,21 @@ async function stream(
   output: ServerResponse,
   { from, signal }: { from: number; signal: AbortSignal },
 ): Promise<void> {
-  const { changes, clock, db } = manager.context;
+  const { clock, db } = manager.context;
+  const kinds = changedKinds(manager);
   output.writeHead(200, {
     'content-type': 'text/event-stream',
     'cache-control': 'no-store',
     'x-accel-buffering': 'no',
   });
   let sequence = from;
-  let isChanged = true;
-  const stop = changes.listen('jobs', () => (isChanged = true));
   try {
     let heartbeatMs = clock.monotonicMs();
     while (!signal.aborted) {
-      const news = changes.next(['events', 'jobs'], STREAM_HEARTBEAT_MS, signal);
+      const news = kinds.next(signal);
       const events = await eventsAfter(db, sequence, BATCH);
       let text = events.map(message).join('');
-      if (isChanged) text += 'event: change\ndata: {"kind":"jobs"}\n\n';
-      isChanged = false;
+      for (const kind of kinds.take()) text += `event: change\ndata: {"kind":"${kind}"}\n\n`;
       const nowMs = clock.monotonicMs();
       if (text === '' && nowMs - heartbeatMs >= STREAM_HEARTBEAT_MS) text = ': still here\n\n';
       if (text !== '') {
@@ -67,8 +70,36 @@ async function stream(
       if (events.length < BATCH) await news;
     }
   } finally {
-    stop();
+    kinds.stop();
   }
+}
+
+/**
+ * What changed since it was told last. Jobs are told of at once; reports come from every program every second, so they
+ * are told of together.
+ */
+function changedKinds({ context: { changes, clock } }: Manager) {
+  const changed = new Set<'jobs' | 'reports'>(['jobs', 'reports']);
+  let reportsMs = -Infinity;
+  const stops = (['jobs', 'reports'] as const).map((kind) => changes.listen(kind, () => changed.add(kind)));
+  const dueMs = (): number => reportsMs + STREAM_REPORTS_EVERY_MS - clock.monotonicMs();
+  return {
+    take(): string[] {
+      const kinds = [...changed].filter((kind) => kind === 'jobs' || dueMs() <= 0);
+      for (const kind of kinds) changed.delete(kind);
+      if (kinds.includes('reports')) reportsMs = clock.monotonicMs();
+      return kinds;
+    },
+    /** Resolves when there is something to tell, or when it is time for a heartbeat. */
+    next(signal: AbortSignal): Promise<void> {
+      const isQuiet = dueMs() > 0;
+      const topics = isQuiet ? (['events', 'jobs'] as const) : (['events', 'jobs', 'reports'] as const);
+      return changes.next(topics, isQuiet ? dueMs() : STREAM_HEARTBEAT_MS, signal);
+    },
+    stop(): void {
+      for (const stop of stops) stop();
+    },
+  };
 }
 
 async function write(output: ServerResponse, text: string, signal: AbortSignal): Promise<void> {

@@ -40,6 +40,8 @@ export type Input<Params, Query, Body> = {
   caller: Caller;
   remoteAddress: string;
   headers: IncomingHttpHeaders;
+  /** Of the address, without the query. */
+  path: string;
   /** The browser or program, as it calls itself. */
   userAgent: string;
   /** Of a stream that is resumed. */
@@ -89,6 +91,8 @@ export type Route = {
   body?: TSchema;
   reply?: TSchema;
   bodyBytesMax?: number;
+  /** No call of the API: left out of its document. */
+  isHidden?: boolean;
   /** It changes nothing that a rebuild of the database could not find again: allowed before that. */
   duringRebuild?: boolean;
   handle(input: Input<unknown, unknown, unknown>, manager: Manager): Promise<unknown>;

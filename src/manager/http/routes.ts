@@ -4,6 +4,7 @@ import { ADMIN_ROUTES } from './admin-routes.ts';
 import { ALARM_ROUTES } from './alarm-routes.ts';
 import { CONTROL_ROUTES } from './control-routes.ts';
 import { FENCE_ROUTES } from './fence-routes.ts';
+import { OVERVIEW_ROUTES } from './overview-routes.ts';
 import { PAGE_ROUTES } from './page-routes.ts';
 import { PEER_ROUTES } from './peer-routes.ts';
 import { PLAN_ROUTES } from './plan-routes.ts';
@@ -21,6 +22,7 @@ import { USER_ROUTES } from './user-routes.ts';
 export const ROUTES: readonly Route[] = [
   ...PAGE_ROUTES,
   ...SITE_ROUTES,
+  ...OVERVIEW_ROUTES,
   ...PROTECTION_ROUTES,
   ...RECOVERY_ROUTES,
   ...PLAN_ROUTES,

@@ -12,8 +12,8 @@ import { problemOf } from '#/manager/problem.ts';
 import { isRebuilding, rebuildingFailure } from '#/manager/rebuild/rebuild-state.ts';
 import { addAudit } from '#/manager/store/event-store.ts';
 import { Authenticator } from './authenticate.ts';
+import { documentHead, documentOf } from './openapi-document.ts';
 import { authorizeRole, authorizeSubject } from '#/manager/access/authorize.ts';
-import { ruleOf } from '#/manager/access/endpoints.ts';
 import { Answer, StreamAnswer, type Caller, type Route } from './route.ts';
 import { ROUTES } from './routes.ts';
 import { endWhenRefused } from './stream-admission.ts';
@@ -131,6 +131,7 @@ async function answer(call: {
         caller,
         remoteAddress: request.raw.socket.remoteAddress ?? 'unix',
         headers: request.headers,
+        path: pathOf(request),
         userAgent: request.headers['user-agent'] ?? '',
         lastEventId: lastEventId(request.headers['last-event-id']),
         signal: gone.signal,
@@ -216,57 +217,4 @@ function lastEventId(header: string | string[] | undefined): number | undefined 
 
 function pathOf(request: FastifyRequest): string {
   return request.url.split('?')[0]!.slice(0, 256);
-}
-
-function documentHead() {
-  return {
-    openapi: '3.1.0',
-    info: {
-      title: 'Antipode manager',
-      version: '1',
-      description:
-        'Site recovery for KVM. Times are integer milliseconds since the Unix epoch. ' +
-        'Every refusal is a problem with a code, a message and, where there is a way out, a hint.',
-    },
-    components: {
-      securitySchemes: {
-        token: { type: 'http' as const, scheme: 'bearer' },
-        session: { type: 'apiKey' as const, in: 'cookie' as const, name: '__Host-antipode-SITE' },
-        program: { type: 'mutualTLS' as const },
-      },
-    },
-  };
-}
-
-function documentOf(route: Route): Record<string, unknown> {
-  const isOpen = route.roles.includes('anonymous');
-  const security = isOpen
-    ? []
-    : route.roles.includes('person')
-      ? [{ token: [] }, { session: [] }]
-      : [{ program: [] }];
-  return {
-    summary: route.summary,
-    description: `For: ${whoMay(route)}.`,
-    tags: [route.tag],
-    security,
-    ...(route.params === undefined ? {} : { params: route.params }),
-    ...(route.query === undefined ? {} : { querystring: route.query }),
-    ...(route.body === undefined ? {} : { body: route.body }),
-    ...(route.reply === undefined
-      ? {}
-      : { response: { 200: { description: 'Done', content: jsonOf(route.reply) } } }),
-  };
-}
-
-function whoMay(route: Route): string {
-  const { needs, of } = ruleOf(route);
-  if (!route.roles.includes('person')) return route.roles.join(', ');
-  if (needs === undefined) return 'everybody who has signed in';
-  const isOnGroup = of !== undefined;
-  return `people with ${needs.join(' or ')}${isOnGroup ? ', on everything or on its protection group' : ''}`;
-}
-
-function jsonOf(schema: NonNullable<Route['reply']>) {
-  return { 'application/json': { schema } };
 }

@@ -89,7 +89,7 @@ export function serverView(manager: Manager, server: ServerMember): ReplicationS
 export async function vms(manager: Manager): Promise<Vm[]> {
   const { inventory } = manager.context;
   const names = new Map((await manager.peers.list()).map((peer) => [peer.site_id, peer.site_name]));
-  const protections = await manager.protections.list();
+  const protections = Map.groupBy(await manager.protections.list(), (known) => known.vm_uuid);
   const fences = new Map((await manager.fences.list()).map((fence) => [fence.vm_uuid, fence]));
   const copyOf = (vmUuid: string, hostId: string): FenceView['copies'][number] | undefined =>
     fences.get(vmUuid)?.copies.find((copy) => copy.host_id === hostId);
@@ -107,8 +107,8 @@ export async function vms(manager: Manager): Promise<Vm[]> {
       disks: vm.disks.map(({ key, bytes, format, path, refusal }) => ({ key, bytes, format, path, refusal })),
       refusals: vm.refusals,
       fence: fenceOf(fences.get(vm.uuid), copyOf(vm.uuid, agent.id)),
-      protected_to: protections
-        .filter((known) => known.vm_uuid === vm.uuid && known.state === 'active')
+      protected_to: (protections.get(vm.uuid) ?? [])
+        .filter((known) => known.state === 'active')
         .map((known) => names.get(known.target_site_id) ?? known.target_site_id),
       recovery_id: vm.recovered_by_task?.replace(/-recover$/, '') ?? null,
     }))

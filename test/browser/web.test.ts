@@ -1,0 +1,90 @@
+/** The web page in a real browser, on real managers whose hosts and replication servers are played. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Browser } from 'playwright-core';
+import { becomeAdministrator, launch, openPage, shoot, signIn } from './browser.ts';
+import { openStage, type Stage } from './stage.ts';
+
+let browser: Browser;
+let stage: Stage;
+
+before(async () => {
+  stage = await openStage();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await stage?.[Symbol.asyncDispose]();
+});
+
+/** Nobody has signed in yet when the page first asks who is there. */
+const mistakesIn = (all: readonly string[]): string[] => all.filter((text) => !text.includes('401'));
+
+test('the first administrator gets in by the link, and what is wrong is said beside the field', async () => {
+  const { close, mistakes, page } = await openPage(browser);
+  await page.goto(await stage.firstLink(stage.east));
+  await page.getByLabel('Name').fill('a b');
+  await page.getByLabel('Password', { exact: true }).fill('short');
+  await page.getByText('It has 5 of at least 12 characters.').waitFor();
+  await page.getByText('without spaces').waitFor();
+  assert(await page.getByRole('button', { name: 'Become administrator' }).isDisabled());
+  await shoot(page, 'first-administrator');
+  await becomeAdministrator(page, await stage.firstLink(stage.east));
+  await becomeAdministrator(page, await stage.firstLink(stage.west));
+  assert.deepEqual(mistakesIn(mistakes), []);
+  await close();
+});
+
+test('ages count between events, and the overview follows the reports by itself', async () => {
+  const { close, mistakes, page } = await openPage(browser);
+  await signIn(page, stage.url(stage.east));
+  const mail = page.locator('.worst-list li').filter({ hasText: 'mail' });
+  const age = async (): Promise<number> =>
+    Number.parseFloat((await mail.locator('.age-words').textContent())!);
+  await mail.waitFor();
+  const first = await age();
+  // Words that say a second more, without a reload.
+  const later = Array.from({ length: 30 }, (_, index) => Math.floor(first) + 1 + index).join('|');
+  await mail.getByText(new RegExp(`^(${later}) s of`)).waitFor();
+  await page.getByRole('link', { name: /VM mail is older/ }).waitFor();
+  await page.getByText('7/8').waitFor();
+  // The stage's late VM gets a point: the page says so without being asked.
+  stage.catchUp('mail');
+  await page.getByText('8/8').waitFor();
+  assert.deepEqual(mistakesIn(mistakes), []);
+  await close();
+});
+
+test('every VM is in the table, searched and filtered by its address, and says why it cannot be protected', async () => {
+  const { close, mistakes, page } = await openPage(browser);
+  await signIn(page, `${stage.url(stage.west)}/vms?standing=refused`);
+  await page.getByText('san-volume').waitFor();
+  assert.equal(await page.locator('.vm-line').count(), 1);
+  const box = page.getByRole('checkbox');
+  assert(await box.isDisabled());
+  assert.match((await box.getAttribute('aria-label'))!, /cannot be protected: Disk vdb is a host device/);
+  await page.getByLabel('Show').selectOption('');
+  await page.getByText('shop-db').waitFor();
+  await page.getByLabel('Search by name, host or UUID').fill('shop');
+  await page.getByText('2 VMs').waitFor();
+  assert.match(page.url(), /search=shop/);
+  assert.deepEqual(mistakesIn(mistakes), []);
+  await close();
+});
+
+for (const colors of ['light', 'dark'] as const) {
+  test(`every page draws itself in ${colors} without a mistake`, async () => {
+    const { close, mistakes, page } = await openPage(browser, colors);
+    await signIn(page, stage.url(stage.east));
+    await page.locator('.worst-list li').first().waitFor();
+    await shoot(page, `overview-${colors}`);
+    for (const site of [stage.east, stage.west]) {
+      if (site === stage.west) await signIn(page, stage.url(site));
+      await page.getByRole('link', { name: 'Virtual machines' }).click();
+      await page.locator('.vm-line .age-bar').first().waitFor();
+      await shoot(page, `vms-${site.config.siteName}-${colors}`);
+    }
+    assert.deepEqual(mistakesIn(mistakes), []);
+    await close();
+  });
+}

@@ -1,0 +1,58 @@
+/** What every page stands on: the cache of replies, the session, the router. */
+import { QueryCache, QueryClient, QueryClientProvider } from '@tanstack/react-query';
+import { createBrowserRouter, Navigate } from 'react-router';
+import { RouterProvider } from 'react-router/dom';
+import { Refused } from './api/call.ts';
+import { signedOut, useSession } from './api/session.ts';
+import { LoginPage } from './login/login-page.tsx';
+import { OverviewPage } from './overview/overview-page.tsx';
+import { Shell } from './shell/shell.tsx';
+import { LostPage } from './shell/lost-page.tsx';
+
+/** Pages but the first come when they are wanted. */
+const lazy = (load: () => Promise<() => React.JSX.Element>) => async () => ({ Component: await load() });
+
+const router = createBrowserRouter([
+  {
+    Component: Shell,
+    ErrorBoundary: LostPage,
+    HydrateFallback: () => <></>,
+    children: [
+      { index: true, Component: OverviewPage },
+      { path: 'vms', lazy: lazy(async () => (await import('./vms/vms-page.tsx')).VmsPage) },
+      // The link for the first administrator, opened by somebody who has signed in.
+      { path: 'first', element: <Navigate to="/" replace /> },
+      { path: '*', Component: LostPage },
+    ],
+  },
+]);
+
+const queries = new QueryClient({
+  queryCache: new QueryCache({
+    onError: (error) => {
+      if (error instanceof Refused && error.status === 401) signedOut();
+    },
+  }),
+  defaultOptions: {
+    queries: {
+      // Replies are asked for again when the event stream says so, never because time passed.
+      staleTime: Infinity,
+      refetchOnWindowFocus: false,
+      retry: (failures, error) => failures < 3 && error instanceof Refused && error.status === 0,
+    },
+  },
+});
+
+export function App() {
+  return (
+    <QueryClientProvider client={queries}>
+      <Gate />
+    </QueryClientProvider>
+  );
+}
+
+function Gate() {
+  const session = useSession();
+  if (session.state === 'in') return <RouterProvider router={router} />;
+  return session.state === 'out' ? <LoginPage /> : <></>;
+}

@@ -1,0 +1,85 @@
+/** The first administrator of a site chooses a name and a password. */
+import { ActionGroup, Alert, Button, Form } from '@patternfly/react-core';
+import { useState, type FormEvent } from 'react';
+import { addresses } from '#/addresses.ts';
+import { call } from '#/api/call.ts';
+import { TextField } from '#/shared/text-field.tsx';
+
+/** As the manager has it: checked here so that nothing wrong is sent. */
+const NAME = /^[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}$/;
+const PASSWORD_LENGTH = 12;
+
+export function FirstForm() {
+  const [name, setName] = useState('');
+  const [password, setPassword] = useState('');
+  const [again, setAgain] = useState('');
+  const [failure, setFailure] = useState<string>();
+  const wrong = {
+    name: name !== '' && !NAME.test(name) ? 'Letters, digits and . _ @ + - only, without spaces.' : undefined,
+    password: wrongPassword(password, name),
+    again: again !== '' && again !== password ? 'It is not the same.' : undefined,
+  };
+  const isReady =
+    name !== '' &&
+    password !== '' &&
+    again === password &&
+    wrong.name === undefined &&
+    wrong.password === undefined;
+  const make = async (event: FormEvent) => {
+    event.preventDefault();
+    if (!isReady) return;
+    try {
+      const token = window.location.hash.slice(1);
+      await call('POST /api/v1/first-administrator', { body: { token, name, password } });
+      // Begins anew, signed in: the address with the token belongs in no history.
+      window.location.replace(addresses.overview);
+    } catch (error) {
+      setFailure(error instanceof Error ? error.message : String(error));
+    }
+  };
+  return (
+    <Form onSubmit={(event) => void make(event)}>
+      <p>You are the first here. Choose who you are; you will be this site&apos;s administrator.</p>
+      {failure !== undefined && <Alert variant="danger" isInline title={failure} />}
+      <TextField
+        id="first-name"
+        label="Name"
+        value={name}
+        wrong={wrong.name}
+        onChange={setName}
+        autoComplete="username"
+      />
+      <TextField
+        id="first-password"
+        label="Password"
+        type="password"
+        autoComplete="new-password"
+        help={`At least ${PASSWORD_LENGTH} characters; a few plain words do.`}
+        value={password}
+        wrong={wrong.password}
+        onChange={setPassword}
+      />
+      <TextField
+        id="first-again"
+        label="Password again"
+        type="password"
+        autoComplete="new-password"
+        value={again}
+        wrong={wrong.again}
+        onChange={setAgain}
+      />
+      <ActionGroup>
+        <Button type="submit" isDisabled={!isReady}>
+          Become administrator
+        </Button>
+      </ActionGroup>
+    </Form>
+  );
+}
+
+function wrongPassword(password: string, name: string): string | undefined {
+  if (password === '') return undefined;
+  if (password.length < PASSWORD_LENGTH)
+    return `It has ${password.length} of at least ${PASSWORD_LENGTH} characters.`;
+  return password === name ? 'It must not be the name.' : undefined;
+}

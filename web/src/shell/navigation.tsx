@@ -1,0 +1,30 @@
+/** Where one can go. */
+import { Nav, NavItem, NavList } from '@patternfly/react-core';
+import { Link, useLocation } from 'react-router';
+import { addresses } from '#/addresses.ts';
+
+const PLACES: readonly (readonly [name: string, address: string])[] = [
+  ['Overview', addresses.overview],
+  ['Virtual machines', addresses.vms],
+];
+
+export function Navigation() {
+  const { pathname } = useLocation();
+  return (
+    <Nav aria-label="Pages">
+      <NavList>
+        {PLACES.map(([name, address]) => (
+          <NavItem key={address} isActive={isUnder(pathname, address)}>
+            <Link to={address}>{name}</Link>
+          </NavItem>
+        ))}
+      </NavList>
+    </Nav>
+  );
+}
+
+function isUnder(path: string, address: string): boolean {
+  return address === addresses.overview
+    ? path === address
+    : path === address || path.startsWith(`${address}/`);
+}
