@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import type { EventView } from '#/api/events.ts';
 import type { ProtectionView } from '#/api/protections.ts';
 import type { RecoveryView } from '#/api/recoveries.ts';
 import type { PointView, ReplicaView } from '#/api/replicas.ts';
@@ -97,6 +98,17 @@ async function lastRecord(log: string): Promise<number> {
   return Math.max(0, ...[...said.matchAll(/LEDGER n=(\d+) /g)].map(([, number]) => Number(number)));
 }
 
+/** What the first cycle of a site towards the other one read: what the VM wrote there, and what differed. */
+async function readBack(site: 'west' | 'east'): Promise<string> {
+  const message = await eventually('the first cycle back', async () => {
+    const { items } = await sites.api<{ items: EventView[] }>(sites[site], 'GET', '/events?limit=1000');
+    return items.find(({ kind }) => kind === 'replication.returned')?.message;
+  });
+  const [, readBytes, changedBytes] = /read (\d+) bytes, of which (\d+)/.exec(message) ?? [];
+  assert(Number(changedBytes) > 0 && Number(readBytes) < STILL_BYTES / 4, message);
+  return message;
+}
+
 test('west dies with writes that east never had, and east recovers', async () => {
   const log = serialLog(sites.west, VM);
   await sites.lab.cut('west', 'east');
@@ -137,6 +149,7 @@ test('west is back: its old copy becomes a point there, what only it had is list
   const delta = first.find(({ sequence }) => sequence === seed.sequence! + 1)!;
   t.diagnostic(`${delta.delta_bytes} bytes in the first point that east sent`);
   assert(delta.delta_bytes < STILL_BYTES / 4, `${delta.delta_bytes} bytes travelled`);
+  t.diagnostic(await readBack('east'));
 });
 
 test('the VM comes home with all that it wrote, on its own network, and is protected as it was', async (t) => {
@@ -166,6 +179,7 @@ test('the VM comes home with all that it wrote, on its own network, and is prote
   const delta = points.find(({ sequence }) => sequence === seed.sequence! + 1)!;
   t.diagnostic(`${delta.delta_bytes} bytes in the first point that west sent`);
   assert(delta.delta_bytes < STILL_BYTES / 4, `${delta.delta_bytes} bytes travelled`);
+  t.diagnostic(await readBack('west'));
 });
 
 test('the old copy at home is kept until a person removes it', async () => {

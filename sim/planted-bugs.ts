@@ -92,7 +92,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'commit-without-confirming-the-moment',
-    file: 'src/replication/cycle.ts',
+    file: 'src/replication/point.ts',
     line: 'await this.moment.confirm();',
     becomes: '',
     faults: ['vm'],

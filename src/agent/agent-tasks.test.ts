@@ -13,6 +13,7 @@ import type { Domain } from '#/libvirt/domain.ts';
 import { definition, makeEchoGuest } from '#test/echo-guest.ts';
 import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvirtd.ts';
 import { Check } from 'typebox/value';
+import { Baselines } from './baseline/baselines.ts';
 import { AgentTasks } from './agent-tasks.ts';
 import { LibvirtConnection } from './libvirt-connection.ts';
 import { GuestTalk, rawBytes, ServedPoint } from './recovery-fixture.ts';
@@ -44,6 +45,7 @@ class Agent {
       dataDirectory: directory,
       tpmDirectory: `${daemon.directory}/../lib/swtpm`,
       replication: { report: () => undefined, nextCycle: () => assert.fail('nothing is replicated') },
+      baselines: new Baselines({ dataDirectory: directory, libvirt: libvirt.current, log }),
       // No task of these tests is one of a seed.
       seeds: {} as never,
       changed: () => this.#wake(),

@@ -16,6 +16,7 @@ import { describe, Failure, failureIn } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import { systemRandom } from '#/lib/system-random.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
+import type { Baselines } from './baseline/baselines.ts';
 import { runDiscard } from './discard-task.ts';
 import { guestRecords, type GuestRecords } from './guest/guest-records.ts';
 import { removeProbeNamespaces } from './guest/probe-namespace.ts';
@@ -52,6 +53,7 @@ export type AgentTaskParts = {
   dataDirectory: string;
   tpmDirectory: string;
   replication: Replication;
+  baselines: Baselines;
   seeds: SeedParts;
   changed: () => void;
   /** A task has ended, and the manager waits for that. */
@@ -243,6 +245,7 @@ export class AgentTasks {
       states: this.#states,
       networks: this.#networks,
       retired: this.#retired,
+      baselines: this.#parts.baselines,
       firmware: { tpmDirectory },
       steps,
       pulls: this.#pulls,

@@ -26,6 +26,7 @@ import { SessionPool } from '#/wire/session-pool.ts';
 import { GROUPS_IN_FLIGHT } from '#/replication/limits.ts';
 import type { AgentConfig } from './agent-config.ts';
 import { AgentTasks } from './agent-tasks.ts';
+import { Baselines } from './baseline/baselines.ts';
 import { CodecWorkers } from './codec-workers.ts';
 import { DomainWatch } from './domain-watch.ts';
 import { FenceStore } from './fence-store.ts';
@@ -106,7 +107,9 @@ class Agent {
     this.#inventory = new InventoryKeeper({ libvirt: this.#libvirt, clock, log, changed });
     const vms = () => this.#inventory.vms;
     this.#addresses = new AddressBook({ libvirt: this.#libvirt, clock, log, vms, changed });
+    const baselines = new Baselines({ dataDirectory, libvirt: this.#libvirt.current, log });
     const protectionParts: ProtectionParts = {
+      baselines,
       libvirt: this.#libvirt.current,
       watch: this.#watch,
       turns: new VmTurns(),
@@ -135,6 +138,7 @@ class Agent {
       dataDirectory,
       tpmDirectory,
       replication: this.#protections,
+      baselines,
       seeds: { ...protectionParts, files: new SeedFiles(dataDirectory) },
       changed,
       ended,

@@ -8,7 +8,18 @@ const TRACKING_ID = /^[0-9a-f]{32}$/;
 
 /** The checkpoint, and its bitmaps, of a tracking id. */
 export function checkpointName(replicaId: string, trackingId: string): string {
-  return `${PREFIX}-${replicaId}-${trackingId}`;
+  const [, from, id] = BASELINE.exec(trackingId) ?? [];
+  return from === undefined ? `${PREFIX}-${replicaId}-${trackingId}` : `${PREFIX}-${from}-${id}`;
+}
+
+const BASELINE = /^from-([0-9a-z][0-9a-z-]{0,63})-([0-9a-f]{32})$/;
+
+/**
+ * The tracking id of a VM that was recovered from that replica, from before its first write. Its checkpoint has the
+ * name of the replica that it came from, since the one that it goes to is not known then.
+ */
+export function baselineTracking(fromReplicaId: string, id: string): string {
+  return `from-${fromReplicaId}-${id}`;
 }
 
 /** True for a checkpoint that this replica made. */

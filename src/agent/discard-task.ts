@@ -15,7 +15,10 @@ import type { RecoveryState } from './recovery-state.ts';
 /** Throws Failure conflict when a VM without the mark uses the files of the recovery. */
 export async function runDiscard(
   task: DiscardTask,
-  context: Pick<RecoverContext, 'libvirt' | 'states' | 'networks' | 'steps' | 'firmware' | 'retired'>,
+  context: Pick<
+    RecoverContext,
+    'libvirt' | 'states' | 'networks' | 'steps' | 'firmware' | 'retired' | 'baselines'
+  >,
   signal: AbortSignal,
 ): Promise<Record<string, unknown>> {
   const { libvirt, states, steps } = context;
@@ -30,6 +33,9 @@ export async function runDiscard(
   await steps.run('remove its files', async () => {
     const other = await otherVm(libvirt, state);
     // The TPM's state lies where libvirt looks for it by the VM's UUID.
+    const { tracking, uuid } = state;
+    const isOurs = tracking !== undefined && (await context.baselines.tracking(uuid)) === tracking;
+    if (isOurs) await context.baselines.remove(uuid);
     await removeFiles({ ...state, hasTpm: state.hasTpm && other === undefined }, context.firmware);
   });
   await restoreOldCopy(taskId, context);

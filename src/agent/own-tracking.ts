@@ -77,9 +77,14 @@ export async function dropCheckpoints(
   }
 }
 
-export async function ownCheckpoints(domain: Domain, replicaId: string): Promise<Checkpoint[]> {
+/** Those of the replica, and the one named besides. */
+export async function ownCheckpoints(
+  domain: Domain,
+  replicaId: string,
+  also?: string,
+): Promise<Checkpoint[]> {
   const checkpoints = await domain.checkpoints.list();
-  return checkpoints.filter(({ name }) => isOwnCheckpoint(replicaId, name));
+  return checkpoints.filter(({ name }) => isOwnCheckpoint(replicaId, name) || name === also);
 }
 
 /** One that is gone already is no failure. */

@@ -11,6 +11,7 @@ import type { CycleResult } from '#/replication/cycle.ts';
 import type { CycleGate } from '#/replication/cycle-gate.ts';
 import { Replicator, type ReplicatorEvent, type ReplicatorOrder } from '#/replication/replicator.ts';
 import type { SessionPool } from '#/wire/session-pool.ts';
+import type { Baselines } from './baseline/baselines.ts';
 import { chooseDisks } from './disk-choice.ts';
 import { LibvirtSource } from './libvirt-source.ts';
 import type { LibvirtSourceOptions } from './moment-parts.ts';
@@ -24,6 +25,7 @@ export type ProtectionParts = Omit<LibvirtSourceOptions, 'replicaId' | 'vm'> & {
   pool: SessionPool;
   events: EventBuffer;
   log: Log;
+  baselines: Baselines;
   /** Holds a directory for each replica's record. */
   recordsDirectory: string;
   vm: (uuid: string) => VmReport | undefined;
@@ -56,6 +58,7 @@ export class Protection {
       replicaId: order.replica_id,
       order: replicatorOrder(order),
       gate,
+      baseline: parts.baselines.of(order.vm_uuid),
       onEvent: (event) => this.#tell(event),
       onChange: () => parts.changed(),
       chooseDisks: (_, recorded) => this.#chooseDisks(recorded),
@@ -189,6 +192,14 @@ function wordsFor(event: ReplicatorEvent, order: ProtectionOrder): Omit<NewEvent
         kind: 'replication.compared',
         severity: 'info',
         message: `${vm}: change tracking was lost; all disks were compared locally and only what differed was sent.`,
+      };
+    case 'returned':
+      return {
+        kind: 'replication.returned',
+        severity: 'info',
+        message:
+          `${vm}: the first cycle back has read ${event.readBytes} bytes, of which ${event.changedBytes} ` +
+          'differed; what it wrote was tracked since before its first instruction.',
       };
     case 'failing_began':
       return {

@@ -11,6 +11,8 @@ import type { Domain } from '#/libvirt/domain.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { adaptDefinition, type Adapted } from '#/recovery/adapt-definition.ts';
 import type { Journey } from '#/recovery/home-networks.ts';
+import type { Baselines } from './baseline/baselines.ts';
+import { keepDigests } from './baseline/keep-digests.ts';
 import type { Places } from './places.ts';
 import { checkTarget, domainOf, ownDomain, startNetworks } from './recover-check.ts';
 import { makeOverlays, readDefinition, restoreFirmware, type FirmwarePaths } from './recover-files.ts';
@@ -32,6 +34,8 @@ export type RecoverContext = {
   steps: StepLog;
   /** Old copies that made room. */
   retired: RetiredCopies;
+  /** What recovered VMs held at first. */
+  baselines: Baselines;
   /** Pulls under way at the same time on this host. */
   pulls: Places;
   /** The VM was started, and what is left takes long: another VM may start. `standing` is told at once. */
@@ -90,6 +94,10 @@ export async function runRecover(
   state = awakening.state;
   const standing = standingOf({ task, adapted, awakening, nowMs: context.clock.now() });
   context.isUp(standing);
+  if (state.tracking !== undefined && !state.isIndependent) {
+    const parts = { task, context, state };
+    await step('keep the digests of its point', (note) => keepDigests(domain, { ...parts, note }, signal));
+  }
   if (task.purpose === 'recovery' && !state.isIndependent) {
     state = await step('pull the disks', async (note) => {
       using _place = await context.pulls.take(signal);
@@ -113,8 +121,8 @@ async function awaken(
   if (state.isLeftOff !== true) {
     return await step('start', (note) => startAndWait(domain, { ...parts, note }, signal));
   }
-  if (!state.isHeld) return await leaveOff(domain, parts);
-  return await step('start paused', () => leaveOff(domain, parts));
+  if (!state.isHeld) return await leaveOff(domain, { ...parts, note: () => undefined });
+  return await step('start paused', (note) => leaveOff(domain, { ...parts, note }));
 }
 
 /** The VM as this task defined it, with all that it needs made before. */

@@ -5,11 +5,15 @@ import { once } from 'node:events';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { RecoverTask } from '#/control/orders.ts';
-import type { Disk, Extent } from '#/disk/disk.ts';
+import type { PointDigests } from '#/control/point-digests.ts';
+import { digestBlocks } from '#/disk/digest.ts';
+import { nextLevel, rootLevel } from '#/disk/digest-tree.ts';
+import { blockCount, type Disk, type Extent } from '#/disk/disk.ts';
 import { MemoryDisk } from '#/disk/memory-disk.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import type { RpcStream } from '#/libvirt/stream.ts';
+import { createLog } from '#/lib/log.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import { NbdServer } from '#/nbd/nbd-server.ts';
 import { Places } from './places.ts';
@@ -17,6 +21,7 @@ import { TestNetworks } from './recover-network.ts';
 import type { RecoverContext } from './recover-task.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { RetiredCopies } from './retire/retired-copies.ts';
+import { Baselines } from './baseline/baselines.ts';
 import { StepLog } from './step-log.ts';
 
 /** Reads from here on wait while the point is held; what a guest boots by is before. */
@@ -31,6 +36,7 @@ export class ServedPoint implements AsyncDisposable {
   readonly #disks: readonly HoldableDisk[];
   readonly #sockets = new Set<Socket>();
   #server: NbdServer | undefined;
+  #digestServer: NbdServer | undefined;
   #listener: Server | undefined;
   #attachments: { kind: string; sha256: string }[] = [];
 
@@ -63,6 +69,26 @@ export class ServedPoint implements AsyncDisposable {
     await once(this.#listener, 'listening');
   }
 
+  /** Serves the digests of what the disks hold, as the point that tasks are of. */
+  async serveDigests(digestKey: string): Promise<void> {
+    const server = (this.#digestServer = new NbdServer());
+    const disks = this.#disks.map(({ key, bytes, content }) => {
+      const row = digestBlocks(digestKey, content);
+      const padded = new Uint8Array(Math.ceil(row.length / 512) * 512);
+      padded.set(row);
+      server.addExport(key, new MemoryDisk(padded));
+      let nodes: Uint8Array = row;
+      for (let level = 0; level < rootLevel(blockCount(bytes)); level++) nodes = nextLevel(nodes);
+      return { key, bytes, root: Buffer.from(nodes).toString('hex') };
+    });
+    const socketPath = `${this.directory}/dig.sock`;
+    await server.listen({ kind: 'unix', path: socketPath });
+    const point = { sequence: 7, stamp: '7'.repeat(32), moment_ms: 7 };
+    const said: PointDigests = { ...point, digest_key: digestKey, socket_path: socketPath, disks };
+    await mkdir(this.attachmentsPath, { recursive: true });
+    await writeFile(`${this.attachmentsPath}/digests.json`, JSON.stringify(said));
+  }
+
   /** As a killed process goes: nothing that was asked is answered. */
   async kill(): Promise<void> {
     const closed = this.#listener === undefined ? undefined : once(this.#listener, 'close');
@@ -71,6 +97,7 @@ export class ServedPoint implements AsyncDisposable {
     this.#sockets.clear();
     this.release();
     await this.#server?.[Symbol.asyncDispose]();
+    await this.#digestServer?.[Symbol.asyncDispose]();
     await closed;
     this.#server = undefined;
     this.#listener = undefined;
@@ -119,14 +146,18 @@ export class ServedPoint implements AsyncDisposable {
 class HoldableDisk implements Disk {
   readonly key: string;
   readonly bytes: number;
-  readonly #inner: Disk;
+  readonly #inner: MemoryDisk;
   #released: PromiseWithResolvers<void> | undefined;
   #waits = Promise.withResolvers<void>();
 
-  constructor(key: string, inner: Disk) {
+  constructor(key: string, inner: MemoryDisk) {
     this.key = key;
     this.#inner = inner;
     this.bytes = inner.bytes;
+  }
+
+  get content(): Uint8Array {
+    return this.#inner.content;
   }
 
   hold(): Promise<void> {
@@ -153,6 +184,11 @@ class HoldableDisk implements Disk {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+/** As an agent that has just started knows them. */
+export function newBaselines(dataDirectory: string, libvirt: () => Libvirt): Baselines {
+  return new Baselines({ dataDirectory, libvirt, log: createLog('agent', () => undefined) });
 }
 
 /** The serial port of an echo guest. */
@@ -221,6 +257,7 @@ export function recoverContext(
     firmware,
     steps: new StepLog(systemClock, changed),
     retired: new RetiredCopies({ ...firmware, dataDirectory: directory, clock: systemClock, changed }),
+    baselines: newBaselines(directory, () => libvirt),
     pulls: new Places(1),
     isUp: changed,
     ...change,

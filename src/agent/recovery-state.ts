@@ -34,6 +34,8 @@ const RecoveryState = Type.Object(
     started: Type.Boolean(),
     /** Its guest is not to run: no repeat of the task starts it, but paused while its disks are pulled. */
     isLeftOff: Type.Optional(Type.Literal(true)),
+    /** Tells what was written since before its first instruction; not there when nothing does. */
+    tracking: Type.Optional(Type.String({ maxLength: 128 })),
     /** When the VM ran its first instruction, ms since the epoch; null also when nobody was there to see it. */
     firstInstructionMs: nullable(Type.Number()),
     /** Somebody has seen it run, so that it is not resumed or started against its owner's will. */

@@ -20,8 +20,16 @@ export class ReplicaConnection implements ReplicaLink {
   readonly #order: () => ReplicaPlace;
   readonly #identity: () => LinkIdentity;
   readonly #pool: SessionPool;
+  readonly #digestKey: string | undefined;
 
-  constructor(parts: { order: () => ReplicaPlace; identity: () => LinkIdentity; pool: SessionPool }) {
+  /** `digestKey` is what a replica that is made by a session is to key its digests by, a secret. */
+  constructor(parts: {
+    order: () => ReplicaPlace;
+    identity: () => LinkIdentity;
+    pool: SessionPool;
+    digestKey?: string | undefined;
+  }) {
+    this.#digestKey = parts.digestKey;
     this.#order = parts.order;
     this.#identity = parts.identity;
     this.#pool = parts.pool;
@@ -46,7 +54,8 @@ export class ReplicaConnection implements ReplicaLink {
       key: `${peer.siteId} ${peer.id} ${host}:${port}\n${authorityPem}\n${credentials.certificatePem}`,
       connect: () => connect({ host, port, peer, authorityPem, credentials, signal }),
     };
-    const open = { replicaId, vm: { uuid, name }, epoch, disks };
+    const key = this.#digestKey === undefined ? {} : { digestKey: this.#digestKey };
+    const open = { replicaId, vm: { uuid, name }, epoch, disks, ...key };
     return await this.#pool.open(place, open, signal);
   }
 }

@@ -67,7 +67,7 @@ export async function freezeRunning(parts: MomentParts): Promise<Moment> {
     runningBackup(domain),
     domain.getXml(),
     domain.getXml(['inactive']),
-    ownCheckpoints(domain, options.replicaId),
+    ownCheckpoints(domain, options.replicaId, sinceOf(parts)),
   ]);
   if (job !== undefined) await endStaleJob(domain, options.runDirectory, options.clock);
   const plan = await makePlan(parts, readDefinition(live), checkpoints);
@@ -101,7 +101,7 @@ async function makePlan(
   const { options, domain, request, memory } = parts;
   const disks = await protectedDisks(definition, request.disks);
   const keys = disks.map(({ key }) => key);
-  const since = request.since === undefined ? undefined : checkpointName(options.replicaId, request.since);
+  const since = sinceOf(parts);
   const older = checkpoints.find(({ name }) => name === since);
   for (const checkpoint of checkpoints) if (checkpoint !== older) await dropCheckpoint(checkpoint);
   const known = memory.checkpoint;
@@ -121,6 +121,11 @@ async function makePlan(
     socketPath: join(options.runDirectory, `${request.next.slice(0, 16)}.sock`),
     scratchDirectory: join(options.scratchDirectory, options.replicaId),
   };
+}
+
+/** The checkpoint that the moment goes on from. */
+function sinceOf({ options, request: { since } }: MomentParts): string | undefined {
+  return since === undefined ? undefined : checkpointName(options.replicaId, since);
 }
 
 async function begin({ options, domain, memory }: MomentParts, plan: Plan): Promise<void> {

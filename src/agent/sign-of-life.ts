@@ -11,6 +11,7 @@ import { Failure, failureIn } from '#/lib/failure.ts';
 import type { DomainState } from '#/libvirt/domain-state.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import type { RpcStream } from '#/libvirt/stream.ts';
+import { trackFromStart } from './baseline/first-tracking.ts';
 import { ConsoleWatch } from './console-watch.ts';
 import { consoleLogPath } from './recover-names.ts';
 import type { RecoverContext } from './recover-task.ts';
@@ -44,8 +45,12 @@ const AGENT_TIMEOUT_SECONDS = 1;
  * What a VM that is left off comes to instead. One that is to be pulled is started paused, and stays so: its guest runs
  * no instruction. That it cannot be started is told here, since the pull would try for ever.
  */
-export async function leaveOff(domain: Domain, { state }: Pick<StartParts, 'state'>): Promise<Awakening> {
-  if (state.isHeld && isOff(await domain.getState())) await domain.start(['paused']);
+export async function leaveOff(domain: Domain, parts: StartParts): Promise<Awakening> {
+  let { state } = parts;
+  if (state.isHeld) {
+    if (isOff(await domain.getState())) await domain.start(['paused']);
+    state = await trackFromStart(domain, parts);
+  }
   return { state, canTell: false, consoleTail: '', notes: [LEFT_OFF] };
 }
 
@@ -118,10 +123,14 @@ export function silenceOf(
 
 /** What is known of its first instruction is on disk at once, so that a repeated task does not make it later. */
 async function resume(domain: Domain, parts: StartParts, isFresh: boolean): Promise<RecoveryState> {
-  const { state, context } = parts;
+  const { context } = parts;
+  let { state } = parts;
   const { state: now } = await domain.getState();
   const isOurPause = now === 'paused' && (isFresh || !state.hasRun);
-  if (isOurPause) await domain.resume();
+  if (isOurPause) {
+    state = await trackFromStart(domain, parts);
+    await domain.resume();
+  }
   if (state.hasRun) return state;
   const firstInstructionMs = isOurPause ? context.clock.now() : null;
   const seen = { ...state, hasRun: true, firstInstructionMs };

@@ -9,6 +9,7 @@ import { Failure, hasCode } from '#/lib/failure.ts';
 import type { FileSystem } from '#/disk/file-system.ts';
 import { AttachmentStore } from './attachment-store.ts';
 import { openDelta, type DeltaFile } from './delta-file.ts';
+import { DigestDisk } from './digest-disk.ts';
 import { HandlePool } from './handle-pool.ts';
 import { DELTAS_MAX } from './limits.ts';
 import { deltasUpTo, pointAt, type LogState } from './log-state.ts';
@@ -107,7 +108,8 @@ export class BareReplica {
       const disks = await openDisks(place, { point: entry, deltas }, () => this.#confirm(sequence));
       const point = recoveryPoints(state, (each) => each === sequence)[0]!;
       // The delta files are left alone: only who writes the replica removes any.
-      return { point, disks, [Symbol.asyncDispose]: () => place.pool[Symbol.asyncDispose]() };
+      const digests = disks.map((disk) => new DigestDisk(disk));
+      return { point, disks, digests, [Symbol.asyncDispose]: () => place.pool[Symbol.asyncDispose]() };
     } catch (error) {
       await place.pool[Symbol.asyncDispose]();
       throw error;

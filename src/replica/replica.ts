@@ -71,6 +71,8 @@ export interface View extends AsyncDisposable {
   readonly point: RecoveryPoint;
   /** One read-only disk for each of `point.disks`, in its order. */
   readonly disks: Disk[];
+  /** The digests of each, as a disk: 16 bytes for each block, padded with zeroes to a whole sector. */
+  readonly digests: Disk[];
 }
 
 export type RetentionPolicy = {

@@ -10,6 +10,7 @@ import { DIGESTS_MAX } from '#/wire/limits.ts';
 import type { Attachment, DiskSpec } from '#/wire/messages.ts';
 import { AttachmentStore } from './attachment-store.ts';
 import { Compaction } from './compaction.ts';
+import { DigestDisk } from './digest-disk.ts';
 import type { DiskState } from './disk-state.ts';
 import { readDigests } from './digest-reader.ts';
 import { deltasUpTo, pointAt, type LogState } from './log-state.ts';
@@ -135,7 +136,8 @@ class StoredReplica implements Replica {
     };
     try {
       const disks = await openDisks(this.#core.place, { point: entry, deltas }, () => Promise.resolve());
-      return { point, disks, [Symbol.asyncDispose]: close };
+      const digests = disks.map((disk) => new DigestDisk(disk));
+      return { point, disks, digests, [Symbol.asyncDispose]: close };
     } catch (error) {
       await close();
       throw error;

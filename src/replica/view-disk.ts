@@ -101,6 +101,16 @@ export class ViewDisk implements Disk {
     return this.#parts.state.page(node);
   }
 
+  /** All blocks below a node are zero. */
+  isZeroNode(node: number): boolean {
+    return this.#parts.state.tree.isZero(node);
+  }
+
+  /** Throws point_expired when what was read may not be the point's any more. */
+  confirm(): Promise<void> {
+    return this.#parts.confirm();
+  }
+
   /** Equal only where the blocks below a node are the same bytes in the same files; undefined where all are zero. */
   fingerprint(node: number): string | undefined {
     if (this.#parts.state.tree.isZero(node)) return undefined;

@@ -1,16 +1,21 @@
 /**
  * One recovery point, served: each disk read-only over NBD on a Unix socket, its attachments as files beside it
- * (docs/architecture.md, "Recovery of one VM").
+ * (docs/architecture.md, "Recovery of one VM"). On another socket, which root alone may connect to, the digests of its
+ * blocks, with their key beside the attachments: whoever recovers the VM keeps them for the way back
+ * (docs/failback.md, section 6).
  */
-import { chown, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RecoverTask } from '#/control/orders.ts';
+import type { PointDigests } from '#/control/point-digests.ts';
 import { Failure } from '#/lib/failure.ts';
 import { NbdServer } from '#/nbd/nbd-server.ts';
 import type { Replica, View } from '#/replica/replica.ts';
 import type { Attachment } from '#/wire/messages.ts';
 import { qemuUser } from './qemu-user.ts';
 
+/** Of the file that says what the digests are. */
+const DIGESTS_FILE = 'digests.json';
 /** Leaves the group as it is. */
 const SAME_GROUP = -1;
 
@@ -28,16 +33,17 @@ export class OpenedView implements AsyncDisposable {
   readonly replicaId: string;
   readonly #directory: string;
   readonly #view: View;
-  readonly #server: NbdServer;
+  /** Of the disks, and of their digests. */
+  readonly #servers: readonly NbdServer[];
 
   private constructor(
     replicaId: string,
-    parts: { directory: string; view: View; server: NbdServer; description: ViewDescription },
+    parts: { directory: string; view: View; servers: NbdServer[]; description: ViewDescription },
   ) {
     this.replicaId = replicaId;
     this.#directory = parts.directory;
     this.#view = parts.view;
-    this.#server = parts.server;
+    this.#servers = parts.servers;
     this.description = parts.description;
   }
 
@@ -45,7 +51,8 @@ export class OpenedView implements AsyncDisposable {
   static async open(replica: Replica, sequence: number, directory: string): Promise<OpenedView> {
     const { replicaId } = replica.identity;
     const view = await replica.openView(sequence);
-    const server = new NbdServer();
+    const [server, digestServer] = [new NbdServer(), new NbdServer()];
+    const servers = [server, digestServer];
     try {
       await rm(directory, { recursive: true, force: true });
       const attachmentsPath = join(directory, 'attachments');
@@ -61,10 +68,18 @@ export class OpenedView implements AsyncDisposable {
       await server.listen({ kind: 'unix', path: socketPath });
       const user = await qemuUser();
       if (user !== undefined) await chown(socketPath, user, SAME_GROUP);
+      for (const [index, disk] of view.digests.entries()) {
+        digestServer.addExport(view.point.disks[index]!.key, disk);
+      }
+      const digestsPath = join(directory, 'dig.sock');
+      await digestServer.listen({ kind: 'unix', path: digestsPath });
+      await chmod(digestsPath, 0o600);
+      const said = describeDigests(view, replica.digestKey, digestsPath);
+      await writeFile(join(attachmentsPath, DIGESTS_FILE), JSON.stringify(said), { mode: 0o600 });
       const description = describeView(view, socketPath, attachmentsPath);
-      return new OpenedView(replicaId, { directory, view, server, description });
+      return new OpenedView(replicaId, { directory, view, servers, description });
     } catch (error) {
-      await server[Symbol.asyncDispose]();
+      for (const each of servers) await each[Symbol.asyncDispose]();
       await view[Symbol.asyncDispose]();
       if (error instanceof Failure) throw error;
       throw new Failure('storage_io', `serve point ${sequence} of replica ${replicaId} below ${directory}`, {
@@ -74,7 +89,7 @@ export class OpenedView implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#server[Symbol.asyncDispose]();
+    for (const server of this.#servers) await server[Symbol.asyncDispose]();
     await this.#view[Symbol.asyncDispose]();
     await rm(this.#directory, { recursive: true, force: true });
   }
@@ -88,5 +103,17 @@ function describeView(view: View, socketPath: string, attachmentsPath: string): 
     sequence,
     disks: disks.map(({ key, bytes }) => ({ key, bytes, export_name: key })),
     attachments: attachments.map(({ kind, sha256 }) => ({ kind, sha256 })),
+  };
+}
+
+function describeDigests(view: View, digestKey: string, socketPath: string): PointDigests {
+  const { sequence, stamp, momentMs, disks } = view.point;
+  return {
+    sequence,
+    stamp,
+    moment_ms: momentMs,
+    digest_key: digestKey,
+    socket_path: socketPath,
+    disks: disks.map(({ key, bytes, root }) => ({ key, bytes, root })),
   };
 }

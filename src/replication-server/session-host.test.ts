@@ -79,6 +79,28 @@ test('orders that change while a session waits for room are the ones that count'
   assert.deepEqual([own.sessions.count, await own.store.directory.list()], [0, []]);
 });
 
+test('who fills a new replica from an old copy names its key, and nobody else does', async () => {
+  await using own = await parts();
+  const key = 'ab'.repeat(32);
+  const named = { ...OPEN, digestKey: key };
+  {
+    await using plain = await joined(own.host).open(named);
+    assert.notEqual(plain.opened.digestKey, key, 'it is not being filled');
+  }
+  const seeding = { ...replicaOrder(), writer_site_id: AGENT.siteId };
+  own.orders.take(ordersOf({ replicas: [{ ...seeding, replica_id: 'replica-2' }, seeding] }));
+  {
+    await using filled = await joined(own.host).open({ ...named, replicaId: 'replica-2' });
+    assert.equal(filled.opened.digestKey, key);
+  }
+  await using again = await joined(own.host).open({
+    ...named,
+    replicaId: 'replica-2',
+    digestKey: 'cd'.repeat(32),
+  });
+  assert.equal(again.opened.digestKey, key, 'a replica keeps the key that it was made with');
+});
+
 test('another VM under the same id is refused, and so is a replica that is being removed', async () => {
   await using own = await parts();
   const other = { ...OPEN, vm: { ...VM, uuid: '99999999-2222-4333-8444-555555555555' } };

@@ -59,7 +59,7 @@ export class ReplicaHost implements SessionHost {
         replicaId: order.replica_id,
         vm: { uuid: order.vm_uuid, name: order.vm_name },
         siteId: order.source_site_id,
-        digestKey: randomHex(systemRandom, DIGEST_KEY_BYTES),
+        digestKey: keyOf(open, order) ?? randomHex(systemRandom, DIGEST_KEY_BYTES),
       });
       const told = telling(replica, (point) => this.#committed(open.replicaId, point));
       return { replica: told, [Symbol.asyncDispose]: letGo };
@@ -128,6 +128,14 @@ export class ReplicaHost implements SessionHost {
     }
     return order;
   }
+}
+
+/**
+ * Of a replica that is filled from an old copy, the agent of this site that fills it may name the key: that of the
+ * replica which the copy was protected to, which it knows from there. Whoever writes a replica knows its key anyway.
+ */
+function keyOf(open: Open, order: ReplicaOrder): string | undefined {
+  return order.writer_site_id === undefined ? undefined : open.digestKey;
 }
 
 /** The replica as a session uses it, telling of each point that has become durable. */

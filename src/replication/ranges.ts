@@ -59,3 +59,20 @@ export async function* union(
   for (const other of others.slice(next)) yield* take(other);
   if (current !== undefined) yield current;
 }
+
+/** The ranges of two ascending sources, ascending by where they begin; they may overlap. */
+export async function* merged(a: AsyncIterable<Range>, b: AsyncIterable<Range>): AsyncGenerator<Range> {
+  const [left, right] = [a[Symbol.asyncIterator](), b[Symbol.asyncIterator]()];
+  let [nextLeft, nextRight] = [await left.next(), await right.next()];
+  while (nextLeft.done !== true || nextRight.done !== true) {
+    const isLeft =
+      nextRight.done === true || (nextLeft.done !== true && nextLeft.value.offset <= nextRight.value.offset);
+    if (isLeft && nextLeft.done !== true) {
+      yield nextLeft.value;
+      nextLeft = await left.next();
+    } else if (nextRight.done !== true) {
+      yield nextRight.value;
+      nextRight = await right.next();
+    }
+  }
+}

@@ -8,10 +8,17 @@ import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { rootLevel, TREE_FANOUT } from '#/disk/digest-tree.ts';
 import { blockCount } from '#/disk/disk.ts';
 import { Failure, hasCode } from '#/lib/failure.ts';
+import { copyDigests } from './baseline.ts';
 import type { DigestRecord } from './digest-record.ts';
 import { GROUP_BLOCKS, SYNC_NODES_MAX } from './limits.ts';
 import type { ReplicaSession } from './link.ts';
 import type { RecordState, ReplicaRecord } from './replica-record.ts';
+
+export type SyncOptions = {
+  /** Digests by the same key that are most likely near the replica's: what is equal need not be fetched. */
+  baseline?: ReplicaRecord | undefined;
+  signal?: AbortSignal | undefined;
+};
 
 /**
  * Settles a pending point and brings the record to the state that the session opened with. True when the record was
@@ -20,11 +27,11 @@ import type { RecordState, ReplicaRecord } from './replica-record.ts';
 export async function reconcile(
   record: ReplicaRecord,
   session: ReplicaSession,
-  signal?: AbortSignal,
+  options: SyncOptions = {},
 ): Promise<boolean> {
   await settlePending(record, session.opened.head?.stamp);
   if (await isSame(record, session)) return true;
-  await synchronise(record, session, signal);
+  await synchronise(record, session, options);
   return false;
 }
 
@@ -57,7 +64,7 @@ async function isSame(record: ReplicaRecord, { opened }: ReplicaSession): Promis
 async function synchronise(
   record: ReplicaRecord,
   session: ReplicaSession,
-  signal: AbortSignal | undefined,
+  { baseline, signal }: SyncOptions,
 ): Promise<void> {
   const { opened } = session;
   const wasWhole = record.state.isWhole;
@@ -70,6 +77,7 @@ async function synchronise(
     } else {
       if (!wasWhole) await digests.rebuild();
       const blocks = blockCount(bytes);
+      if (/^0+$/.test(await digests.root())) await copyKnown(baseline, key, digests);
       const sync = new DiskSync({ session, disk, digests, signal });
       if ((await digests.root()) !== root) await sync.descend(rootLevel(blocks) - 1, 0, topCount(blocks));
     }
@@ -87,6 +95,19 @@ async function synchronise(
     state.head = { sequence: head.sequence, stamp: head.stamp, momentMs: head.momentMs };
   }
   await record.save(state);
+}
+
+/** A record that is torn there is of no help: then all is fetched. */
+async function copyKnown(
+  baseline: ReplicaRecord | undefined,
+  key: string,
+  digests: DigestRecord,
+): Promise<void> {
+  const blocks = digests.blocks;
+  if (baseline?.state.disks.some((disk) => disk.key === key && blockCount(disk.bytes) === blocks) !== true) {
+    return;
+  }
+  await copyDigests(baseline.digests(key), digests);
 }
 
 function topCount(blocks: number): number {

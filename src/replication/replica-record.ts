@@ -60,7 +60,7 @@ export class ReplicaRecord implements AsyncDisposable {
 
   static async open(fs: FileSystem, directory: string, replicaId: string): Promise<ReplicaRecord> {
     await fs.makeDirectory(directory);
-    const state = await readState(fs, directory, replicaId);
+    const state = await readRecordState(fs, directory, replicaId);
     const record = new ReplicaRecord(fs, directory, state ?? emptyState(replicaId));
     try {
       if (state === undefined) {
@@ -283,7 +283,7 @@ function checksum(json: string): string {
 }
 
 /** Undefined when there is no state, or one that cannot be believed: then the replica tells what is there. */
-async function readState(
+export async function readRecordState(
   fs: FileSystem,
   directory: string,
   replicaId: string,

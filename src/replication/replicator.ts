@@ -4,6 +4,7 @@
  */
 import type { FileSystem } from '#/disk/file-system.ts';
 import { describe, Failure, failureIn, hasCode } from '#/lib/failure.ts';
+import type { BaselineStore } from './baseline.ts';
 import { runCycle, type CycleContext, type CycleProgress, type CycleResult } from './cycle.ts';
 import type { CycleGate } from './cycle-gate.ts';
 import { ReplicaRecord } from './replica-record.ts';
@@ -32,6 +33,8 @@ export type ReplicatorEvent =
   | { kind: 'first_copy_ended'; atMs: number; momentMs: number }
   /** Tracking was lost: everything was read, and only what differs was sent. */
   | { kind: 'compared'; atMs: number; momentMs: number }
+  /** The first cycle of a VM that was recovered here, towards the site that it came from. */
+  | { kind: 'returned'; atMs: number; momentMs: number; readBytes: number; changedBytes: number }
   | { kind: 'failing_began'; atMs: number; failure: Failure }
   | { kind: 'failing_ended'; atMs: number };
 
@@ -45,6 +48,7 @@ export type ReplicatorOptions = Pick<CycleContext, 'source' | 'link' | 'codec' |
   replicaId: string;
   order: ReplicatorOrder;
   gate: CycleGate;
+  baseline?: BaselineStore;
   onEvent: (event: ReplicatorEvent) => void;
   onChange?: () => void;
   /** The disks of the next cycle, when the order alone does not say; gets those of the record. */
@@ -150,7 +154,7 @@ export class Replicator {
     record: ReplicaRecord,
     signal: AbortSignal,
   ): Promise<{ cycle: CycleResult; durationMs: number } | undefined> {
-    const { source, link, codec, clock, random, gate, chooseDisks } = this.#options;
+    const { source, link, codec, clock, random, gate, chooseDisks, baseline } = this.#options;
     const wantedAt = clock.monotonicMs();
     const isDelta = record.state.head !== undefined && record.state.tracking !== undefined;
     using _place = await gate.enter(isDelta ? 'delta' : 'whole', this.#law.deadlineMs() ?? Infinity, signal);
@@ -160,7 +164,8 @@ export class Replicator {
     const disks = chooseDisks?.(this.#order, recorded) ?? this.#order.disks;
     const { scratchBytes } = this.#order;
     const onProgress = (progress: CycleProgress): void => this.#progressed(progress);
-    const context = { source, link, record, codec, clock, random, disks, scratchBytes, onProgress };
+    const ports = { source, link, record, codec, clock, random, ...(baseline && { baseline }) };
+    const context = { ...ports, disks, scratchBytes, onProgress };
     const number = ++this.#begun;
     const cycle = await runCycle(context, signal);
     for (const { after, end } of this.#waiting) if (after < number) end.resolve(cycle);
@@ -181,6 +186,10 @@ export class Replicator {
     }
     if (cycle.isFirstCopy) this.#options.onEvent({ kind: 'first_copy_ended', atMs, momentMs });
     else if (cycle.isComparing) this.#options.onEvent({ kind: 'compared', atMs, momentMs });
+    else if (cycle.isFromBaseline) {
+      const { readBytes, changedBytes } = cycle;
+      this.#options.onEvent({ kind: 'returned', atMs, momentMs, readBytes, changedBytes });
+    }
     if (this.#failures > 0) this.#options.onEvent({ kind: 'failing_ended', atMs });
     this.#failures = 0;
     const point = { sequence: cycle.point.sequence, momentMs };

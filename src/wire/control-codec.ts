@@ -49,6 +49,7 @@ const CODECS: { [K in ControlKind]: Codec<K> } = {
       vm: { uuid: m.vm.uuid, name: m.vm.name },
       epoch: m.epoch,
       disks: m.disks.map(writeDisk),
+      ...(m.digestKey !== undefined && { digest_key: m.digestKey }),
     }),
     read: (f) => ({
       protocol: f.integer('protocol', 1),
@@ -56,6 +57,7 @@ const CODECS: { [K in ControlKind]: Codec<K> } = {
       vm: f.object('vm', (vm) => ({ uuid: vm.uuid('uuid'), name: vm.name('name', VM_NAME_LENGTH_MAX) })),
       epoch: f.integer('epoch', 0),
       disks: f.list('disks', DISKS_MAX, readDisk),
+      ...(f.has('digest_key') && { digestKey: f.hex('digest_key', DIGEST_KEY_BYTES) }),
     }),
   },
   opened: {

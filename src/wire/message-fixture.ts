@@ -18,6 +18,15 @@ export const MESSAGES: Message[] = [
     epoch: 3,
     disks: [DISK, { key: 'vdb', bytes: 512 }],
   },
+  {
+    kind: 'open',
+    protocol: 1,
+    replicaId: 'replica-1',
+    vm: { uuid: '11111111-2222-3333-4444-555555555555', name: 'web' },
+    epoch: 3,
+    disks: [],
+    digestKey: DIGEST_KEY,
+  },
   { kind: 'opened', protocol: 1, disks: [], digestKey: DIGEST_KEY, window: WINDOW },
   {
     kind: 'opened',

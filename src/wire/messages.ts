@@ -34,6 +34,12 @@ export type Open = {
   /** Rises at every change of site; a server that knows a higher one answers epoch_stale. */
   epoch: number;
   disks: DiskSpec[];
+  /**
+   * What block digests of a replica that is made by this are to be keyed by, so that they compare with those of the
+   * replica that the VM came from: a secret, 64 hex digits. A server takes it only while the replica is filled from an
+   * old copy of its own site.
+   */
+  digestKey?: string;
 };
 
 export type Opened = {

@@ -17,7 +17,7 @@ import { systemRandom } from '#/lib/system-random.ts';
 import { readDomainXml } from '#/libvirt/domain-xml.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import { runCycle, type CycleResult } from '#/replication/cycle.ts';
-import { ReplicaRecord } from '#/replication/replica-record.ts';
+import { readRecordState, ReplicaRecord } from '#/replication/replica-record.ts';
 import type { Moment, Source } from '#/replication/source.ts';
 import { LibvirtSource } from '#/agent/libvirt-source.ts';
 import { protectedDisks } from '#/agent/protected-disks.ts';
@@ -127,29 +127,46 @@ class Seeding {
   async copyWithPatience(note: Note): Promise<CycleResult> {
     const { clock } = this.#parts;
     const backoff = new Backoff(RETRY, systemRandom);
+    let mayNameKey = true;
     for (let tries = 1; ; tries++) {
       try {
-        const result = await this.#copyOnce();
+        const result = await this.#copyOnce(mayNameKey);
         note(`point ${result.point.sequence}`);
         return result;
       } catch (error) {
         const failure = failureIn(error);
         if (this.#signal.aborted || failure === undefined || isFinal(failure) || tries >= TRIES) throw error;
+        // A server of an older version does not know the field, and ends the session.
+        if (failure.code === 'protocol_corrupt') mayNameKey = false;
         note(`tried ${tries} times: ${describe(error)}`);
       }
       await clock.sleep(backoff.nextMs(), this.#signal);
     }
   }
 
-  async #copyOnce(): Promise<CycleResult> {
+  /** What the other site's digests are keyed by, so that those of this replica compare with them. */
+  async #formerKey(): Promise<string | undefined> {
+    const { former_replica_id: replicaId } = this.#task;
+    if (replicaId === null) return undefined;
+    const fs = new NodeFileSystem(this.#parts.recordsDirectory);
+    try {
+      return (await readRecordState(fs, replicaId, replicaId))?.digestKey;
+    } catch (error) {
+      if (failureIn(error) === undefined) throw error;
+      return undefined;
+    }
+  }
+
+  async #copyOnce(mayNameKey: boolean): Promise<CycleResult> {
     const { replica_id: replicaId, disks } = this.#task;
     const { clock, codec, files, identity, pool } = this.#parts;
+    const digestKey = mayNameKey ? await this.#formerKey() : undefined;
     const fs = new NodeFileSystem(files.recordsDirectory);
     await files.prepare();
     await using record = await ReplicaRecord.open(fs, replicaId, replicaId);
     const context = {
       source: this.#source,
-      link: new ReplicaConnection({ order: () => this.#task, identity, pool }),
+      link: new ReplicaConnection({ order: () => this.#task, identity, pool, digestKey }),
       record,
       codec,
       clock,

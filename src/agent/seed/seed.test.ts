@@ -11,7 +11,9 @@ import { DyingSteps, rawBytes } from '#/agent/recovery-fixture.ts';
 import { StepLog } from '#/agent/step-log.ts';
 import { VmTurns } from '#/agent/vm-turns.ts';
 import type { SeedResult, SeedTask } from '#/control/seed-tasks.ts';
+import { DIGEST_KEY } from '#/disk/digest-fixture.ts';
 import { NodeFileSystem } from '#/disk/node-file-system.ts';
+import { Failure } from '#/lib/failure.ts';
 import { systemClock } from '#/lib/system-clock.ts';
 import { systemRandom } from '#/lib/system-random.ts';
 import type { Domain } from '#/libvirt/domain.ts';
@@ -21,6 +23,7 @@ import { syncBlockCodec } from '#/replication/block-codec.ts';
 import { runCycle } from '#/replication/cycle.ts';
 import { MemoryReplica } from '#/replication/replica-fixture.ts';
 import { ReplicaRecord } from '#/replication/replica-record.ts';
+import type { OpenRequest } from '#/wire/client-session.ts';
 import type { SessionPool } from '#/wire/session-pool.ts';
 import { makeEchoGuest, type EchoGuest } from '#test/echo-guest.ts';
 import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvirtd.ts';
@@ -30,6 +33,9 @@ import { runSeed, type SeedParts } from './seed-task.ts';
 const FORMER = 'replica-at-east';
 const YIELDED_MS = 1_795_377_600_000;
 const KEYS = ['vda', 'vdb'];
+/** Of the sessions that were opened. */
+const keysNamed: (string | undefined)[] = [];
+let isServerOld = false;
 const forever = new AbortController().signal;
 /** Retries need not be waited for. */
 const clock = {
@@ -117,7 +123,13 @@ async function seed(
       authorities: new Map([['site-west', '']]),
     }),
     // The wire has its own tests: here the replica is in memory.
-    pool: { open: () => replica.open() } as unknown as SessionPool,
+    pool: {
+      open: (_: unknown, { digestKey }: OpenRequest) => {
+        keysNamed.push(digestKey);
+        if (digestKey === undefined || !isServerOld) return replica.open();
+        throw new Failure('protocol_corrupt', 'read open: digest_key is not known');
+      },
+    } as unknown as SessionPool,
     files: new SeedFiles(daemon.directory),
   };
   return await runSeed(task, { libvirt, steps, isUp: () => undefined }, parts, forever);
@@ -159,8 +171,18 @@ test('a copy that runs is left alone, and one that is paused is ended: then the 
   await assertFilled(replica, await seed(replica, 'first', steps));
   const ended = steps.steps.find(({ name }) => name === 'end what was paused');
   assert.match(ended?.note ?? '', /the memory that it had then is gone/);
+  assert.deepEqual(keysNamed, [DIGEST_KEY], "the replica is told the key of east's");
   const list = `${daemon.directory}/seeds/only-here-replica-first.json`;
   assert.equal((JSON.parse(await readFile(list, 'utf8')) as { extent_count: number }).extent_count, 2);
+});
+
+test('a replication server that knows nothing of keys that are named is filled all the same', async () => {
+  isServerOld = true;
+  keysNamed.length = 0;
+  const replica = new MemoryReplica();
+  await assertFilled(replica, await seed(replica, 'old-server'));
+  isServerOld = false;
+  assert.deepEqual(keysNamed, [DIGEST_KEY, undefined]);
 });
 
 test('killed after any step, and done again, it ends the same', async () => {
