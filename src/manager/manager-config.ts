@@ -16,6 +16,8 @@ const MANAGER = {
   databaseUrl: optional(text, ''),
   /** Programs that plans may run, which only root can put there. Null: none. */
   planCommandsDirectory: optional(absolutePath, null),
+  /** TrueType fonts for reports with characters outside Latin-1. Null: Debian's. */
+  reportFontsDirectory: optional(absolutePath, null),
 };
 
 export type ManagerConfig = ConfigOf<typeof MANAGER>;

@@ -41,6 +41,7 @@ export class TestSite implements AsyncDisposable {
       socketPath: joinPath(directory, 'manager.sock'),
       databaseUrl: databaseUrl ?? sqliteIn(joinPath(directory, 'data')),
       planCommandsDirectory: null,
+      reportFontsDirectory: null,
     });
     return new TestSite(directory, config, await startManager(config));
   }

@@ -1,16 +1,13 @@
 /**
- * The few parts of PDF 1.4 that a report needs (ISO 32000-1): lines of text in the fonts that every reader has, and
- * pictures whose compressed lines are taken over from PNG as they are (7.4.4.4, predictor 15). See
- * docs/decisions/0013-pdf-by-hand.md.
- *
- * Text is WinAnsi: a character that it has not becomes a question mark; the HTML page has all of them.
+ * The few parts of PDF 1.4 that a report needs (ISO 32000-1): lines of text, and pictures whose compressed lines are
+ * taken over from PNG as they are (7.4.4.4, predictor 15). See docs/decisions/0013-pdf-by-hand.md.
  */
 import { deflateSync } from 'node:zlib';
+import { PdfFonts } from './pdf-fonts.ts';
+import type { TrueTypeFont } from './true-type.ts';
 
 /** A4, in points. */
 const PAGE = { width: 595, height: 842, margin: 48 };
-/** Of Courier, every character is as wide as this part of the size. */
-const COURIER_WIDTH = 0.6;
 const LEADING = 1.35;
 const PAGES_MAX = 1000;
 
@@ -20,21 +17,25 @@ type Page = { commands: string[]; pictures: Map<string, number> };
 export class PdfDocument {
   readonly #objects: Buffer[] = [];
   readonly #pages: Page[] = [];
+  readonly #fonts: PdfFonts;
   #y = 0;
+
+  /** `fonts` are for characters outside Latin-1, the first that has one counts. */
+  constructor(fonts: readonly TrueTypeFont[]) {
+    this.#fonts = new PdfFonts(fonts);
+  }
 
   /** A heading, on one line: what does not fit is cut. */
   heading(text: string, size: number): void {
     this.#room(size * 3);
     this.#y -= size;
-    // Helvetica is never wider than this on average.
-    const most = Math.floor((PAGE.width - 2 * PAGE.margin) / (size * 0.6));
-    this.#text('F2', size, text.slice(0, most));
+    const [line] = this.#wrapped(text, size, 0);
+    this.#text('F2', size, line!);
   }
 
   /** A paragraph, wrapped; lines after the first are moved in by so many characters. */
   paragraph(text: string, size = 9, indent = 0): void {
-    const columns = Math.floor((PAGE.width - 2 * PAGE.margin) / (size * COURIER_WIDTH));
-    for (const line of wrapped(text, columns, indent)) this.#text('F1', size, line);
+    for (const line of this.#wrapped(text, size, indent)) this.#text('F1', size, line);
   }
 
   gap(points: number): void {
@@ -65,6 +66,10 @@ export class PdfDocument {
     const fonts = ['Courier', 'Helvetica-Bold'].map((font) =>
       this.#object(`<< /Type /Font /Subtype /Type1 /BaseFont /${font} /Encoding /WinAnsiEncoding >>`),
     );
+    const embedded = this.#fonts.addTo({
+      object: (body) => this.#object(body),
+      stream: (entries, data) => this.#stream(entries, Buffer.from(data)),
+    });
     const contents = this.#pages.map(({ commands }) => {
       const text = deflateSync(Buffer.from(commands.join('\n'), 'latin1'));
       return this.#stream('/Filter /FlateDecode', text);
@@ -75,14 +80,15 @@ export class PdfDocument {
       const images = [...pictures].map(([name, object]) => `/${name} ${object} 0 R`).join(' ');
       return this.#object(
         `<< /Type /Page /Parent ${tree} 0 R /MediaBox [0 0 ${PAGE.width} ${PAGE.height}] ` +
-          `/Contents ${contents[index]} 0 R /Resources << /Font << /F1 ${fonts[0]} 0 R /F2 ${fonts[1]} 0 R >> ` +
+          `/Contents ${contents[index]} 0 R ` +
+          `/Resources << /Font << /F1 ${fonts[0]} 0 R /F2 ${fonts[1]} 0 R ${embedded} >> ` +
           `/XObject << ${images} >> >> >>`,
       );
     });
     const kids = pages.map((page) => `${page} 0 R`).join(' ');
     this.#object(`<< /Type /Pages /Count ${pages.length} /Kids [${kids}] >>`);
     const root = this.#object(`<< /Type /Catalog /Pages ${tree} 0 R >>`);
-    const info = this.#object(`<< /Title (${literal(title)}) /Producer (Antipode) >>`);
+    const info = this.#object(`<< /Title ${textString(title)} /Producer (Antipode) >>`);
     return this.#file(root, info);
   }
 
@@ -110,9 +116,34 @@ export class PdfDocument {
   #text(font: 'F1' | 'F2', size: number, line: string): void {
     const page = this.#room(size * LEADING);
     this.#y -= size * LEADING;
-    page.commands.push(
-      `BT /${font} ${size} Tf ${PAGE.margin} ${this.#y.toFixed(1)} Td (${literal(line)}) Tj ET`,
-    );
+    const pieces = this.#fonts
+      .pieces(line, font)
+      .map((piece) => `/${piece.font} ${size} Tf ${piece.text} Tj`);
+    page.commands.push(`BT ${PAGE.margin} ${this.#y.toFixed(1)} Td ${pieces.join(' ')} ET`);
+  }
+
+  /** Lines that fit the page, the ones after the first moved in; words that do not fit are broken. */
+  #wrapped(text: string, size: number, indent: number): string[] {
+    const most = ((PAGE.width - 2 * PAGE.margin) * 1000) / size;
+    const lines: string[] = [];
+    let line = '';
+    for (const word of this.#fonts.shown(text).split(' ')) {
+      const joined = line === '' ? word : `${line} ${word}`;
+      if (this.#fonts.widthOf(joined) <= most) {
+        line = joined;
+        continue;
+      }
+      if (line.trim() !== '') lines.push(line);
+      line = ' '.repeat(indent);
+      for (const character of word) {
+        if (this.#fonts.widthOf(line + character) > most) {
+          lines.push(line);
+          line = ' '.repeat(indent);
+        }
+        line += character;
+      }
+    }
+    return [...lines, line];
   }
 
   /** The page that has room for so many points more. */
@@ -136,28 +167,7 @@ export class PdfDocument {
   }
 }
 
-/** As the inside of a literal string. */
-function literal(text: string): string {
-  const latin = text.replaceAll(/[^\x20-\x7e\xa0-\xff]/g, '?');
-  return latin.replaceAll(/[\\()]/g, String.raw`\$&`);
-}
-
-function wrapped(text: string, columns: number, indent: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(/\s+/).filter((one) => one !== '')) {
-    const start = lines.length === 0 ? '' : ' '.repeat(indent);
-    const joined = line === '' ? start + word : `${line} ${word}`;
-    if (joined.length <= columns) {
-      line = joined;
-      continue;
-    }
-    if (line !== '') lines.push(line);
-    line = ' '.repeat(indent) + word;
-    while (line.length > columns) {
-      lines.push(line.slice(0, columns));
-      line = ' '.repeat(indent) + line.slice(columns);
-    }
-  }
-  return [...lines, line];
+/** A text that is in no page, as a string of UTF-16 with its mark (7.9.2.2). */
+function textString(text: string): string {
+  return `<feff${Buffer.from(text, 'utf16le').swap16().toString('hex')}>`;
 }

@@ -3,13 +3,14 @@ import type { ReportStep, RunReport } from '#/api/run-reports.ts';
 import { failureIn } from '#/lib/failure.ts';
 import { readPng } from '#/lib/png.ts';
 import { PdfDocument } from './pdf-document.ts';
+import type { TrueTypeFont } from './true-type.ts';
 import { stepRow, summary, title, vmFacts } from './words.ts';
 
 const NAME_COLUMNS = 16;
 const STEP_INDENT = 22;
 
-export function pdfOf(report: RunReport): Buffer {
-  const pdf = new PdfDocument();
+export function pdfOf(report: RunReport, fonts: readonly TrueTypeFont[] = []): Buffer {
+  const pdf = new PdfDocument(fonts);
   pdf.heading(title(report), 18);
   pdf.gap(6);
   facts(pdf, summary(report));

@@ -26,12 +26,15 @@ import { htmlOf } from './html.ts';
 import { pdfOf } from './pdf.ts';
 import { isReportable, planReport } from './plan-report.ts';
 import { vmReport, type VmPart } from './recovery-report.ts';
+import { readFonts } from './report-fonts-disk.ts';
 import { ReportStore, type ReportFileName } from './report-store.ts';
+import type { TrueTypeFont } from './true-type.ts';
 
 /** Recoveries that are looked at: what ended while the manager was down for long may be without a report. */
 const JOBS_MAX = 100;
 const UP_OR_OVER = ['ready', 'done', 'failed'];
 const RUNS_MAX = 50;
+const BEYOND_LATIN = /[^\0-\xff]/;
 /** Recoveries of a run have its id in theirs, and are in its report. */
 const OF_RUN = /^job-[0-9a-f]{12}-/;
 
@@ -40,6 +43,7 @@ export class RunReports {
   readonly #context: Context;
   readonly #recoveries: Recoveries;
   readonly #runs: Runs;
+  #fonts: readonly TrueTypeFont[] | undefined;
   #lookedMs = -Infinity;
 
   constructor(context: Context, recoveries: Recoveries, runs: Runs) {
@@ -159,10 +163,11 @@ export class RunReports {
   /** Signs and keeps it. */
   async keep(report: RunReport): Promise<ReportSummary> {
     const { authority } = this.#context;
+    const json = JSON.stringify(report, undefined, 2);
     const files: Record<ReportFileName, Buffer> = {
       'report.html': Buffer.from(htmlOf(report)),
-      'report.pdf': pdfOf(report),
-      'report.json': Buffer.from(`${JSON.stringify(report, undefined, 2)}\n`),
+      'report.pdf': await this.#pdf(report, BEYOND_LATIN.test(json)),
+      'report.json': Buffer.from(`${json}\n`),
     };
     const signed: ReportFile[] = [];
     for (const [name, bytes] of Object.entries(files)) {
@@ -175,6 +180,20 @@ export class RunReports {
     const summary = { id, site_id, kind, plan, vms, outcome, started_ms, ended_ms, files: signed };
     await this.store.put(summary, files);
     return summary;
+  }
+
+  /** Fonts are read when a report first needs them. A font that is not what it seems costs the report its glyphs. */
+  async #pdf(report: RunReport, needsFonts: boolean): Promise<Buffer> {
+    if (!needsFonts) return pdfOf(report);
+    const { config, log } = this.#context;
+    this.#fonts ??= await readFonts(config.reportFontsDirectory, log);
+    try {
+      return pdfOf(report, this.#fonts);
+    } catch (error) {
+      if (failureIn(error) === undefined) throw error;
+      log.warning('report.font', failureFields(error));
+      return pdfOf(report);
+    }
   }
 
   /** Undefined while it is being taken. */
