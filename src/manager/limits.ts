@@ -80,3 +80,8 @@ export const REPLICAS_MAX = 100_000;
 export const ALARMS_EVERY_MS = 2000;
 /** and has to last for so long, or to be well for so long: longer than a program takes to start again. */
 export const ALARM_LASTS_MS = 10_000;
+/** What a target of alarms was not told within a day is of no use to it. */
+export const NOTICE_GIVE_UP_MS = 86_400_000;
+export const NOTICES_LOOK_EVERY_MS = 2000;
+/** That wait for one target. */
+export const NOTICES_MAX = 1000;

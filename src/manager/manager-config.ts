@@ -18,6 +18,8 @@ const MANAGER = {
   planCommandsDirectory: optional(absolutePath, null),
   /** TrueType fonts for reports with characters outside Latin-1. Null: Debian's. */
   reportFontsDirectory: optional(absolutePath, null),
+  /** Who is told of alarms; root's alone, since it may hold passwords. Null: nobody. */
+  alarmTargetsFile: optional(absolutePath, null),
 };
 
 export type ManagerConfig = ConfigOf<typeof MANAGER>;

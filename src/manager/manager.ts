@@ -15,6 +15,8 @@ import { Sessions } from './access/sessions.ts';
 import { UserAdmin } from './access/user-admin.ts';
 import { Users } from './access/users.ts';
 import { Alarms } from './alarms/alarms.ts';
+import { readNoticeTargets, type NoticeTarget } from './alarms/notice-targets.ts';
+import { Notices } from './alarms/notices.ts';
 import { siteFacts } from './alarms/site-facts.ts';
 import { Admission } from './admission.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
@@ -29,7 +31,7 @@ import { JobLease } from './job-lease.ts';
 import { listenHttps, listenUnix, secureOptions } from './http/listeners.ts';
 import { createApplication, type UnixSockets } from './http/server.ts';
 import { Inventory } from './inventory.ts';
-import { CLAIMS_TELL_EVERY_MS, SYNC_EVERY_MS } from './limits.ts';
+import { CLAIMS_TELL_EVERY_MS, NOTICES_LOOK_EVERY_MS, SYNC_EVERY_MS } from './limits.ts';
 import type { ManagerConfig } from './manager-config.ts';
 import { openManagerKeys, type OwnKeys } from './manager-keys.ts';
 import { Orders } from './orders.ts';
@@ -103,6 +105,7 @@ export class Manager implements AsyncDisposable {
   readonly status: Status;
   readonly alarms: Alarms;
   readonly view: SiteView;
+  readonly #notices: Notices;
   readonly #jobLease: JobLease;
   readonly #engine: RecoveryEngine;
   readonly #documents: Documents;
@@ -117,7 +120,7 @@ export class Manager implements AsyncDisposable {
   #https: HttpsServer | undefined;
   #unix: Server | undefined;
 
-  private constructor(context: Context, keys: OwnKeys) {
+  private constructor(context: Context, keys: OwnKeys, targets: readonly NoticeTarget[]) {
     this.context = context;
     this.#keys = keys;
     this.orders = new Orders(context);
@@ -162,7 +165,8 @@ export class Manager implements AsyncDisposable {
     this.#runEngine = new RunEngine(context, work, holder);
     this.watch = new RpoWatch(context);
     this.status = new Status(context, this.protections, this.watch);
-    this.alarms = new Alarms(context, () => siteFacts(context, this));
+    this.#notices = new Notices(context, targets);
+    this.alarms = new Alarms(context, () => siteFacts(context, this), this.#notices);
     this.view = new SiteView(this);
     const { managerId } = context.identity;
     this.#jobLease = new JobLease({ db: context.db, clock: context.clock, managerId });
@@ -177,7 +181,7 @@ export class Manager implements AsyncDisposable {
     const context = await openContext(config, parts);
     try {
       const keys = await openManagerKeys(context);
-      const manager = new Manager(context, keys);
+      const manager = new Manager(context, keys, await readNoticeTargets(config.alarmTargetsFile));
       await manager.#listen();
       manager.#run();
       if (await manager.users.needsFirst()) {
@@ -240,6 +244,9 @@ export class Manager implements AsyncDisposable {
       const peers = await this.peers.list();
       await Promise.all(peers.map((peer) => this.#reconcile(peer)));
       await this.#documents.tell();
+    });
+    this.#loop('notices', NOTICES_LOOK_EVERY_MS, async () => {
+      if (await this.#jobLease.hold()) await this.#notices.look();
     });
     this.#loop('claims', CLAIMS_TELL_EVERY_MS, () => this.claims.tell());
     this.#loop('keys', KEYS_CHECK_EVERY_MS, async () => {

@@ -42,6 +42,7 @@ export class TestSite implements AsyncDisposable {
       databaseUrl: databaseUrl ?? sqliteIn(joinPath(directory, 'data')),
       planCommandsDirectory: null,
       reportFontsDirectory: null,
+      alarmTargetsFile: null,
     });
     return new TestSite(directory, config, await startManager(config));
   }

@@ -15,6 +15,7 @@ import { openDatabase, type Database } from '#/manager/store/database.ts';
 import { newestEvents } from '#/manager/store/event-store.ts';
 import { TestPostgresql } from '#/manager/store/postgresql-fixture.ts';
 import { Alarms } from './alarms.ts';
+import { Notices } from './notices.ts';
 import type { SiteFacts } from './judge-alarms.ts';
 
 const LIMIT = 100;
@@ -75,13 +76,16 @@ class World implements AsyncDisposable {
   #manager(db: Database): Alarms {
     const random = new SeededRandom(this.#databases.indexOf(db) + 1);
     const parts = { changes: new Changes(), clock: this.clock, random };
+    const config = { siteName: 'east' };
     const context = {
+      config,
       clock: this.clock,
       db,
       random,
       events: new EventLog(`manager-${random.next()}`, parts),
     };
-    return new Alarms(context as unknown as Context, async () => this.facts);
+    const notices = new Notices(context as unknown as Context, []);
+    return new Alarms(context as unknown as Context, async () => this.facts, notices);
   }
 
   /** As a manager that died and came back does: only what is in the database is known. */

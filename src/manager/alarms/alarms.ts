@@ -18,17 +18,20 @@ import {
   standingAlarms,
   type AlarmRow,
 } from '#/manager/store/alarm-store.ts';
+import type { Notices } from './notices.ts';
 import { judgeAlarms, type Condition, type Judged, type SiteFacts } from './judge-alarms.ts';
 
 export class Alarms {
   readonly #context: Context;
   readonly #gather: () => Promise<SiteFacts>;
+  readonly #notices: Notices;
   #lookedMs = -Infinity;
   /** Since when what stands is well, or what does not stand is wrong, on the monotonic clock, by its key. */
   readonly #turning = new Map<string, number>();
 
-  constructor(context: Context, gather: () => Promise<SiteFacts>) {
+  constructor(context: Context, gather: () => Promise<SiteFacts>, notices: Notices) {
     this.#context = context;
+    this.#notices = notices;
     this.#gather = gather;
   }
 
@@ -102,7 +105,7 @@ export class Alarms {
   async #raise(key: string, { kind, severity, subject, message, hint }: Condition): Promise<void> {
     const { clock, db, events, random } = this.#context;
     await db.transaction().execute(async (at) => {
-      const isNew = await raiseAlarm(at, {
+      const row: AlarmRow = {
         id: newId(random, 'alarm'),
         standing_key: key,
         kind,
@@ -117,8 +120,9 @@ export class Alarms {
         acknowledged_ms: null,
         acknowledged_by: null,
         note: null,
-      });
-      if (!isNew) return;
+      };
+      if (!(await raiseAlarm(at, row))) return;
+      await this.#notices.add(at, 'raised', viewOf(row));
       await events.record(at, {
         kind: 'alarm.raised',
         severity: severity === 'critical' ? 'error' : 'warning',
@@ -131,7 +135,9 @@ export class Alarms {
   async #clear(row: AlarmRow): Promise<void> {
     const { clock, db, events } = this.#context;
     await db.transaction().execute(async (at) => {
-      if (!(await clearAlarm(at, row.id, clock.now()))) return;
+      const clearedMs = clock.now();
+      if (!(await clearAlarm(at, row.id, clearedMs))) return;
+      await this.#notices.add(at, 'cleared', viewOf({ ...row, cleared_ms: clearedMs }));
       await events.record(at, {
         kind: 'alarm.cleared',
         severity: 'info',

@@ -13,15 +13,18 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0003-recovery-plans': recoveryPlans,
   '0005-access': access,
   '0007-alarms': alarms,
+  '0008-alarm-notices': alarmNotices,
+};
+
+/** A number that rises with every row and is never used again. */
+const SEQUENCE: Record<DatabaseKind, string> = {
+  sqlite: 'integer primary key autoincrement',
+  postgresql: 'bigint generated always as identity primary key',
 };
 
 async function firstTables(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
-  const sequence =
-    kind === 'sqlite'
-      ? 'integer primary key autoincrement'
-      : 'bigint generated always as identity primary key';
   for (const statement of FIRST_TABLES) {
-    await sql.raw(statement.replace('SEQUENCE', sequence)).execute(db);
+    await sql.raw(statement.replace('SEQUENCE', SEQUENCE[kind])).execute(db);
   }
 }
 
@@ -42,6 +45,14 @@ async function access(db: Kysely<unknown>): Promise<void> {
 async function alarms(db: Kysely<unknown>): Promise<void> {
   await sql.raw(ALARMS).execute(db);
 }
+
+async function alarmNotices(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
+  await sql.raw(ALARM_NOTICES.replace('SEQUENCE', SEQUENCE[kind])).execute(db);
+}
+
+const ALARM_NOTICES = `create table alarm_notices (
+    sequence SEQUENCE, target text not null, body text not null, attempts bigint not null, next_ms bigint not null,
+    created_ms bigint not null)`;
 
 const ALARMS = `create table alarms (
     id text primary key, standing_key text unique, kind text not null, severity text not null,

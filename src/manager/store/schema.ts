@@ -232,6 +232,15 @@ export interface AlarmsTable {
   note: string | null;
 }
 
+export interface AlarmNoticesTable {
+  sequence: Generated<number>;
+  target: string;
+  body: string;
+  attempts: number;
+  next_ms: number;
+  created_ms: number;
+}
+
 export interface ViolationsTable {
   replica_id: string;
   began_ms: number;
@@ -345,6 +354,7 @@ export interface Schema {
   events: EventsTable;
   audit: AuditTable;
   alarms: AlarmsTable;
+  alarm_notices: AlarmNoticesTable;
   violations: ViolationsTable;
   mappings: MappingsTable;
   vm_facts: VmFactsTable;
