@@ -1,11 +1,12 @@
 /**
- * A plan of two real VMs moves to the other site while that site's manager is killed in the middle: nothing is lost, no
- * copy runs twice, and all of it is protected back to where it came from.
+ * A plan of two real VMs moves to the other site while that site's manager is killed in the middle, is protected back to
+ * where it came from, and comes home: nothing is lost, no copy runs twice, and networks and protection are as before.
  */
 import assert from 'node:assert/strict';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import type { ReplicaView } from '#/api/replicas.ts';
 import type { RunReprotection } from '#/api/reprotections.ts';
 import type { RunView } from '#/api/runs.ts';
 import { run } from './command.ts';
@@ -128,4 +129,27 @@ test('the plan is reprotected as a whole: old copies become points, and east sen
     VMS.map(() => ['active', 'west', 5000]),
   );
   for (const name of VMS) t.diagnostic((await cli('west', 'reprotect', 'show', name)).trim());
+});
+
+test('the plan comes home with all that it wrote, onto its own networks, protected as it was', async (t) => {
+  await eventually('points of east', async () => {
+    const { items } = await sites.api<{ items: ReplicaView[] }>(sites.west, 'GET', '/replicas');
+    return items.length === VMS.length && items.every((one) => one.point_count > 1) ? true : undefined;
+  });
+  const away = await Promise.all(VMS.map(async (name) => (await consoleLog(sites.east, name))!));
+  const done = JSON.parse(await cli('west', 'plan', 'failback', 'all', '--yes', '--json')) as RunView;
+  assert.deepEqual([done.kind, done.state], ['failback', 'done']);
+  t.diagnostic(`home after ${done.up_ms! - done.created_ms} ms`);
+  const written = await Promise.all(away.map((log) => lastRecord(log)));
+  await checkNothingLost('west', written);
+  await checkStandsStill('east');
+  assert.deepEqual(await Promise.all(VMS.map((name) => networkAt('west', name))), [HOME, 'default']);
+  const vms = await eventually('the protection of before', async () => {
+    const view = await sites.api<RunReprotection>(sites.west, 'GET', '/runs/all/reprotection');
+    return view.vms.every(({ state }) => state === 'active') ? view.vms : undefined;
+  });
+  assert.deepEqual(
+    vms.map(({ site_name: site, rpo_ms: rpoMs }) => [site, rpoMs]),
+    VMS.map(() => ['east', 5000]),
+  );
 });

@@ -47,7 +47,7 @@ export const GroupDocument = Type.Object(
 );
 export type GroupDocument = Static<typeof GroupDocument>;
 
-export const RunKind = oneOf('test', 'migration', 'disaster');
+export const RunKind = oneOf('test', 'migration', 'disaster', 'failback');
 const stepFields = {
   name: Name,
   timeout_ms: Type.Optional(Timeout),
@@ -55,7 +55,7 @@ const stepFields = {
   retries: Type.Optional(Type.Integer({ minimum: 0, maximum: 100 })),
   on_failure: Type.Optional(oneOf('abort', 'continue')),
   /** The kinds of run that it belongs to; absent means all. */
-  in: Type.Optional(Type.Array(RunKind, { minItems: 1, maxItems: 3, uniqueItems: true })),
+  in: Type.Optional(Type.Array(RunKind, { minItems: 1, maxItems: 4, uniqueItems: true })),
 };
 
 /** A program of the manager's `plan_commands_directory`, which only the machine's root can write. */

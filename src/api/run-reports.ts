@@ -7,6 +7,7 @@ const Kind = Type.Union([
   Type.Literal('recovery'),
   Type.Literal('migration'),
   Type.Literal('disaster'),
+  Type.Literal('failback'),
 ]);
 
 export const ReportStep = Type.Object(

@@ -10,6 +10,8 @@ export const RunRequest = Type.Object(
   {
     plan: PlanName,
     kind: RunKind,
+    /** Of a failback: name or id of the site where the VMs are; may be left out when only one has VMs by that plan. */
+    site: Type.Optional(Name),
     /** Recovery points: the newest, or of each VM the newest that is not younger than this. Not for a migration. */
     at_ms: Type.Optional(Milliseconds),
     /** Of these VMs, by their names or UUIDs, that very point. */

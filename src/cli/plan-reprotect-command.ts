@@ -47,8 +47,14 @@ export function registerPlanReprotectCommand(plan: Command): void {
   examples(command, ['antipode plan reprotect all', 'antipode plan reprotect all --no-wait --json']);
 }
 
+/** How those who came home are protected, once that does not change any more. */
+export async function showProtection(api: ManagerApi, runId: string): Promise<void> {
+  const path = `/runs/${runId}/reprotection`;
+  print(words(await follow(api, await api.get<RunReprotection>(path), { path, isQuiet: false })));
+}
+
 /** Until nothing moves any more: all are protected or refused, or the other site is away. */
-export async function follow(
+async function follow(
   api: ManagerApi,
   first: RunReprotection,
   { path, isQuiet }: { path: string; isQuiet: boolean },

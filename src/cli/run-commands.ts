@@ -1,4 +1,4 @@
-/** plan test, migrate, run, cleanup, cancel, resume, answer; and runs. */
+/** plan test, migrate, run, failback, cleanup, cancel, resume, answer; and runs. */
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import type { RunCheck, RunKind, RunRequest, RunView } from '#/api/runs.ts';
@@ -17,12 +17,13 @@ import {
 import { duration, time } from './duration.ts';
 import { followRun, throwIfRunFailed } from './follow-run.ts';
 import type { ManagerApi } from './manager-api.ts';
-import { registerPlanReprotectCommand } from './plan-reprotect-command.ts';
+import { registerPlanReprotectCommand, showProtection } from './plan-reprotect-command.ts';
 import { table } from './table.ts';
 
 type RunOptions = CommonOptions & {
   at?: string;
   point?: string[];
+  from?: string;
   check?: boolean;
   yes?: boolean;
   wait: boolean;
@@ -41,11 +42,17 @@ const WORDS: Record<RunKind, { command: string; about: string }> = {
     command: 'run',
     about: 'disaster recovery: bring the VMs up here, whether the protected site answers or not',
   },
+  failback: {
+    command: 'failback',
+    about:
+      'bring the VMs home that a plan has moved away: as migrate, in the order of the plan as it was run there, onto ' +
+      'the networks that they were on here, with the addresses of before, and protected again as they were',
+  },
 };
 
 /** Adds what runs plans to the command `plan`. */
 export function registerPlanRunCommands(plan: Command): void {
-  for (const kind of ['test', 'migration', 'disaster'] as const) registerRun(plan, kind);
+  for (const kind of ['test', 'migration', 'disaster', 'failback'] as const) registerRun(plan, kind);
   registerChange(plan, 'cleanup', 'remove everything that a test of a plan made');
   registerChange(
     plan,
@@ -67,7 +74,7 @@ function registerRun(plan: Command, kind: RunKind): void {
       .option('--check', 'only say what would speak against it, and how old each VM would come up')
       .option('--no-wait', 'do not wait for its end'),
   );
-  if (kind !== 'migration') {
+  if (kind === 'test' || kind === 'disaster') {
     command
       .option(
         '--at <time>',
@@ -75,6 +82,8 @@ function registerRun(plan: Command, kind: RunKind): void {
       )
       .option('--point <vm=sequence...>', 'of this VM this very point; see: antipode points VM');
   }
+  if (kind === 'failback')
+    command.option('--from <site>', 'the site where they are, when several have VMs by a plan of that name');
   if (kind !== 'test') command.option('--yes', 'do not ask');
   command.action(async (planName: string, options: RunOptions) => {
     const api = await managerOf(options);
@@ -95,11 +104,12 @@ function registerRun(plan: Command, kind: RunKind): void {
     ...(kind === 'test'
       ? ['antipode plan test all --at 2026-11-22T14:30:00Z', 'antipode plan cleanup all']
       : []),
+    ...(kind === 'failback' ? ['antipode plan failback all --from east --yes'] : []),
     ...(kind === 'disaster' ? ['antipode plan run all --point db=1207 --yes'] : []),
   ]);
 }
 
-function requestOf(plan: string, kind: RunKind, { at, point }: RunOptions): RunRequest {
+function requestOf(plan: string, kind: RunKind, { at, point, from }: RunOptions): RunRequest {
   const atMs = at === undefined ? undefined : Date.parse(at);
   if (atMs !== undefined && !Number.isInteger(atMs)) {
     throw new Failure('usage_invalid', `--at "${at}" is no time`, {
@@ -116,6 +126,7 @@ function requestOf(plan: string, kind: RunKind, { at, point }: RunOptions): RunR
   return {
     plan,
     kind,
+    ...(from === undefined ? {} : { site: from }),
     ...(atMs === undefined ? {} : { at_ms: atMs }),
     ...(points.length === 0 ? {} : { points: Object.fromEntries(points) }),
   };
@@ -173,7 +184,9 @@ async function end(api: ManagerApi, first: RunView, options: RunOptions): Promis
   if (!options.wait)
     return isQuiet ? undefined : print(`run ${view.id} is ${view.state}: antipode runs ${view.id}`);
   throwIfRunFailed(view);
-  if (!isQuiet) print(summary(view, sameSite(options)));
+  if (isQuiet) return;
+  print(summary(view, sameSite(options)));
+  if (view.kind === 'failback' && view.state === 'done') await showProtection(api, view.id);
 }
 
 function summary(view: RunView, site: string): string {

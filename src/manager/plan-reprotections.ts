@@ -5,39 +5,23 @@
  * that site answers (protections.ts): neither a manager that dies nor a site that is away leaves some of them out.
  */
 import type { RunReprotection, RunReprotectionVm } from '#/api/reprotections.ts';
-import { Failure, failureIn } from '#/lib/failure.ts';
+import { failureIn } from '#/lib/failure.ts';
 import { failureFields } from '#/lib/log.ts';
 import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
+import { checkIsOver, findMove, movedHere, nothingHere, type MovedHere } from './moved-vms.ts';
 import type { Peers } from './peers.ts';
 import { problemOf } from './problem.ts';
 import { checkVm, chooseDisks } from './protection-check.ts';
 import type { Protections } from './protections.ts';
 import { recordReprotection } from './record-reprotection.ts';
 import { replicatedKeys } from './reprotections.ts';
-import type { RunVm } from './runs/run-plan.ts';
-import { jobsInState, type Job } from './store/job-store.ts';
 import type { PeerRow } from './store/peer-store.ts';
 import type { Protection } from './store/protection-store.ts';
-import { listReplicas, type ReplicaRecord } from './store/replica-store.ts';
-import { findRun, listRuns, stepsOf, type Run } from './store/run-store.ts';
+import type { Run } from './store/run-store.ts';
 
 type Parts = { peers: Peers; claims: Claims; protections: Protections };
-/** Runs that are looked through for the newest of a plan. */
-const RUNS_MAX = 1000;
-/** In these a recovery may still change its VM. */
-const UNDER_WAY = ['running', 'ready', 'cleaning', 'failed'] as const;
-
-/** A VM of a run, and how it stands at this site. */
-type Standing = {
-  vm: RunVm;
-  replica: ReplicaRecord | undefined;
-  /** It was brought up by this run, and runs here since: no other site has claimed it. */
-  isHere: boolean;
-  /** Its recovery, when that has not come to its end. */
-  job: Job | undefined;
-  protection: Protection | undefined;
-};
+type Standing = MovedHere & { protection: Protection | undefined };
 
 export class PlanReprotections {
   readonly #context: Context;
@@ -52,8 +36,8 @@ export class PlanReprotections {
   async start(which: string): Promise<RunReprotection> {
     const { changes, db } = this.#context;
     const { protections } = this.#parts;
-    const run = await this.#find(which);
-    if (run.state === 'running' || run.state === 'cleaning') throw underWay(run);
+    const run = await findMove(this.#context, which);
+    checkIsOver(run);
     const standing = await this.#standing(run);
     const here = standing.filter(({ isHere, job }) => isHere && job === undefined);
     if (here.length === 0) throw nothingHere(run, standing);
@@ -71,51 +55,18 @@ export class PlanReprotections {
 
   /** How each VM of the run stands. */
   async show(which: string): Promise<RunReprotection> {
-    return this.#view(await this.#find(which));
-  }
-
-  /** A run's id, or a plan's name, which means its newest run that brought VMs up for production. */
-  async #find(which: string): Promise<Run> {
-    const { db } = this.#context;
-    const byId = await findRun(db, which);
-    const run =
-      byId ?? (await listRuns(db, RUNS_MAX, Number.MAX_SAFE_INTEGER)).find((one) => isMeant(one, which));
-    if (run === undefined) {
-      throw new Failure(
-        'not_found',
-        `there is no run "${which}", and no plan of that name has moved VMs here`,
-        {
-          hint: 'The command belongs at the site where the VMs run now. List its runs with: antipode runs',
-        },
-      );
-    }
-    if (run.plan.kind !== 'test') return run;
-    throw new Failure('usage_invalid', `run ${run.id} is a test: its VMs are thrown away`, {
-      hint: 'Name the plan, or a run that brought its VMs up for production: antipode runs',
-    });
+    return this.#view(await findMove(this.#context, which));
   }
 
   async #standing(run: Run): Promise<Standing[]> {
-    const { db, identity } = this.#context;
-    const steps = await stepsOf(db, run.id);
-    const replicas = await listReplicas(db);
     const protections = await this.#parts.protections.list();
-    const jobs = await jobsInState(db, UNDER_WAY);
-    return Promise.all(
-      run.plan.vms.map(async (vm) => {
-        const replica = replicas.find(({ id }) => id === vm.replicaId);
-        const claim = await this.#parts.claims.find(vm.vmUuid);
-        const isUp = steps.some(
-          ({ vmUuid, body, state }) => vmUuid === vm.vmUuid && body.kind === 'recover' && state === 'done',
-        );
-        const isHere = isUp && replica?.state === 'recovered' && claim?.site_id === identity.siteId;
-        const job = jobs.find((one) => one.replica_id === vm.replicaId && one.request.purpose !== 'test');
-        const protection = protections.find(
-          (one) => one.vm_uuid === vm.vmUuid && one.target_site_id === vm.sourceSiteId,
-        );
-        return { vm, replica, isHere, job, protection };
-      }),
-    );
+    return (await movedHere(this.#context, this.#parts.claims, run)).map((each) => {
+      const { vmUuid, sourceSiteId } = each.vm;
+      const protection = protections.find(
+        (one) => one.vm_uuid === vmUuid && one.target_site_id === sourceSiteId,
+      );
+      return { ...each, protection };
+    });
   }
 
   async #peersOf(wanted: readonly Standing[]): Promise<PeerRow[]> {
@@ -177,28 +128,4 @@ function stateOf({ isHere, job, protection }: Standing): RunReprotectionVm['stat
 /** What was superseded is the protection from before the VM moved, the other way. */
 function needsProtection(protection: Protection | undefined): boolean {
   return protection === undefined || protection.state === 'superseded';
-}
-
-function isMeant({ plan, state }: Run, name: string): boolean {
-  return plan.planName === name && plan.kind !== 'test' && state !== 'cleaned';
-}
-
-function underWay(run: Run): Failure {
-  return new Failure('conflict', `run ${run.id} of plan ${run.plan.planName} is ${run.state}`, {
-    hint: `Wait for its end: antipode runs ${run.id}`,
-  });
-}
-
-function nothingHere(run: Run, standing: readonly Standing[]): Failure {
-  const what = `run ${run.id} of plan ${run.plan.planName}`;
-  const waiting = standing.filter(({ isHere }) => isHere);
-  if (waiting.length === 0) {
-    return new Failure('conflict', `no VM that ${what} brought up runs here any more`, {
-      hint: 'They may have gone home since: antipode fence',
-    });
-  }
-  const job = waiting[0]!.job!;
-  return new Failure('conflict', `the VMs that ${what} brought up are not done yet`, {
-    hint: `See how they stand with: antipode recoveries ${job.id}`,
-  });
 }

@@ -20,7 +20,10 @@ import {
 } from '#/api/peer.ts';
 import { closed } from '#/api/common.ts';
 import { HandoverAnswer, HandoverRequest } from '#/api/handovers.ts';
+import { MovedPlan } from '#/api/moved-plans.ts';
+import { PlanName } from '#/api/plans.ts';
 import { Failure } from '#/lib/failure.ts';
+import { movedPlan } from '#/manager/moved-plan.ts';
 import { takeVmFacts } from '#/manager/vm-facts.ts';
 import { peerMemory } from '#/manager/rebuild/peer-memory.ts';
 import { putPeerDocument } from '#/manager/store/peer-document-store.ts';
@@ -159,6 +162,17 @@ export const PEER_ROUTES: readonly Route[] = [
         ...(fence?.state === 'yielded' ? { has_yielded: true } : {}),
       };
     },
+  }),
+  route({
+    method: 'GET',
+    path: '/peer/v1/plans/:name/moved',
+    roles,
+    tag,
+    summary: 'A plan as it was run here last, with the VMs of the calling site that run here since',
+    params: Type.Object({ name: PlanName }, closed),
+    reply: MovedPlan,
+    handle: ({ caller, params }, { claims, context }) =>
+      movedPlan(context, claims, { siteId: siteOf(caller), plan: params.name }),
   }),
   route({
     method: 'GET',

@@ -6,6 +6,7 @@ const KINDS = {
   recovery: 'Recovery',
   migration: 'Planned migration',
   disaster: 'Disaster recovery',
+  failback: 'Failback',
 } as const;
 
 export function title(report: RunReport): string {

@@ -8,7 +8,7 @@ import type { RunPlan, RunVm } from './run-plan.ts';
 import type { StepSpec } from './run-step.ts';
 import { leftOutNote } from './vm-steps.ts';
 
-const KINDS = ['test', 'migration', 'disaster'] as const;
+const KINDS = ['test', 'migration', 'disaster', 'failback'] as const;
 const ROUNDS = 300;
 
 /** Keys of everything that is over before the step begins. */
@@ -31,7 +31,7 @@ test('whatever the plan, its steps name steps before them, once each, and keep t
   const hint = `seed ${seed}; again with ANTIPODE_SEED=${seed}`;
   const random = new SeededRandom(seed);
   for (let round = 0; round < ROUNDS; round++) {
-    const plan = randomPlan(random, KINDS[round % 3]!);
+    const plan = randomPlan(random, KINDS[round % 4]!);
     const steps = compileRun(plan);
     checkForm(steps, hint);
     const groups = priorityGroups(plan.vms);
@@ -78,7 +78,7 @@ function checkOrder(
     const downBefore = before(steps, down);
     for (const uuid of vm.dependsOn) assert(!downBefore.has(key(uuid, 'shut-down')), hint);
   }
-  if (plan.kind !== 'migration') return;
+  if (plan.kind !== 'migration' && plan.kind !== 'failback') return;
   for (const other of plan.vms) {
     assert(earlier.has(key(other.vmUuid, 'last-cycle')), `${hint}: all last cycles before any start`);
   }

@@ -185,7 +185,9 @@ export function fullPlan(kind: RunKind): RunPlan {
   const database = planVm('database', {
     priority: 1,
     health: [{ kind: 'agent' }, { kind: 'tcp', port: 5432 }],
-    customize: { by: 'agent', hostName: 'database', addresses: [] },
+    ...(kind === 'failback'
+      ? { restore: true as const }
+      : { customize: { by: 'agent', hostName: 'database', addresses: [] } }),
     after: [inGuest('warm up')],
   });
   const web = planVm('web', { priority: 2, dependsOn: ['uuid-database'], health: [{ kind: 'agent' }] });

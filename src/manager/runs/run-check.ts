@@ -12,10 +12,10 @@ import { problemOf } from '#/manager/problem.ts';
 import type { Peers } from '#/manager/peers.ts';
 import { jobsInState } from '#/manager/store/job-store.ts';
 import { runElsewhere } from './run-elsewhere.ts';
-import type { RunPlan, SuspendedVm } from './run-plan.ts';
+import { isPlanned, type RunPlan, type SuspendedVm } from './run-plan.ts';
 import { checkVm, type Found } from './run-vm-check.ts';
 
-const OPEN_JOBS = ['running', 'ready', 'cleaning', 'failed'] as const;
+export const OPEN_JOBS = ['running', 'ready', 'cleaning', 'failed'] as const;
 const SITE_TIMEOUT_MS = 2000;
 
 export type Checked = { check: RunCheck; plan: RunPlan };
@@ -25,6 +25,9 @@ export async function checkRun(
   parts: { plans: Plans; peers: Peers },
   asked: RunRequest,
 ): Promise<Checked> {
+  if (asked.site !== undefined) {
+    throw new Failure('usage_invalid', 'only a failback names the site that the VMs come from');
+  }
   const record = await parts.plans.find(asked.plan);
   const facts = await parts.plans.facts();
   const { resolved, problems } = surveyPlan(record, facts);
@@ -162,7 +165,7 @@ function runPlan(
 
 function checkPoints(asked: RunRequest, plan: ResolvedPlan, add: (failure: Failure) => void): void {
   const names = Object.keys(asked.points ?? {});
-  if (asked.kind === 'migration' && (names.length > 0 || asked.at_ms !== undefined)) {
+  if (isPlanned(asked.kind) && (names.length > 0 || asked.at_ms !== undefined)) {
     add(
       new Failure('usage_invalid', 'a planned migration takes the last state, not an earlier point', {
         hint: 'For an earlier one: antipode plan run, or antipode plan test.',

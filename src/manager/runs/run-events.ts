@@ -7,7 +7,12 @@ import type { Run } from '#/manager/store/run-store.ts';
 import type { RunStep } from './run-step.ts';
 
 type Parts = { events: EventLog };
-const KINDS = { test: 'test', migration: 'planned migration', disaster: 'disaster recovery' } as const;
+export const KINDS = {
+  test: 'test',
+  migration: 'planned migration',
+  disaster: 'disaster recovery',
+  failback: 'failback',
+} as const;
 const MESSAGE_LENGTH_MAX = 4000;
 
 export async function tellStep(

@@ -4,6 +4,7 @@
  */
 import type { RunKind, RunState } from '#/api/runs.ts';
 import type { FailureReport } from '#/control/reports.ts';
+import { isPlanned } from './run-plan.ts';
 import { isGood, isOver, type RunStep } from './run-step.ts';
 
 /** Between two tries of a step: a second, then longer. */
@@ -71,7 +72,7 @@ function ended(kind: RunKind, steps: readonly RunStep[]): NonNullable<Moves['fin
   );
   if (bad.length === 0) return { state: kind === 'test' ? 'ready' : 'done', failure: null };
   const failure = failureOf(bad);
-  const isTakenBack = kind === 'migration' && !hasBroughtUp(steps);
+  const isTakenBack = isPlanned(kind) && !hasBroughtUp(steps);
   return { state: isTakenBack ? 'cleaning' : 'failed', failure };
 }
 

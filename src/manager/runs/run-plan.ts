@@ -26,6 +26,8 @@ export type RunVm = {
   before: PlanStep[];
   after: PlanStep[];
   customize: { by: 'agent' | 'disk'; hostName: string | null; addresses: InterfaceAddresses[] } | null;
+  /** Its guest gets the addresses back that it had before another site gave it others. */
+  restore?: true;
   point: PointChoice;
   /** The protected site's manager did not answer when the run began: it is not waited for. */
   isSourceSilent: boolean;
@@ -48,3 +50,8 @@ export type RunPlan = {
   /** Of a test: one isolated network or one for each, and the gateways between them. */
   test: { networks: 'one' | 'each'; router: Record<string, string> };
 };
+
+/** Both sites are there, and nothing is lost: what fails before the first VM comes up is taken back. */
+export function isPlanned(kind: RunKind): boolean {
+  return kind === 'migration' || kind === 'failback';
+}

@@ -11,6 +11,8 @@ export type StepBody =
   | { kind: 'guest'; recover: string | null; vmName: string; path: string; arguments: string[] }
   | { kind: 'probe'; recover: string; probe: HealthProbe }
   | { kind: 'customize'; recover: string; hostName: string | null; addresses: InterfaceAddresses[] }
+  /** Gives the guest back the addresses that it had before. */
+  | { kind: 'restore'; recover: string }
   /** `lastCycle` names the step whose point is taken instead, when it was made. */
   | { kind: 'recover'; point: PointChoice; lastCycle: string | null }
   /** Waits until the recovered VM needs the replica no more. */

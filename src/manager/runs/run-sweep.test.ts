@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { TestPostgresql } from '#/manager/store/postgresql-fixture.ts';
 import { endOf, fullPlan, isSettled, RUN_ID, Stage } from './engine-fixture.ts';
 
-const KINDS = ['test', 'migration', 'disaster'] as const;
+const KINDS = ['test', 'migration', 'disaster', 'failback'] as const;
 /** More records than any of these runs makes. */
 const RECORDS_MAX = 200;
 
@@ -21,6 +21,7 @@ const AT_END = {
   test: { state: 'ready', recovered: ['database-test test ready', 'web-test test ready'] },
   migration: { state: 'done', recovered: ['database recovery done', 'web recovery done'] },
   disaster: { state: 'done', recovered: ['database recovery done', 'web recovery done'] },
+  failback: { state: 'done', recovered: ['database recovery done', 'web recovery done'] },
 };
 
 for (const kind of KINDS) {
@@ -74,7 +75,7 @@ for (const kind of KINDS) {
     for (let records = 1; records < RECORDS_MAX; records++) {
       await using stage = await Stage.open(fullPlan(kind));
       // A migration is taken back on its own once a source cannot be brought up to date.
-      if (kind === 'migration') stage.world.trouble.broken.add('last_cycle:database');
+      if (kind !== 'test') stage.world.trouble.broken.add('last_cycle:database');
       else await stage.drive(stage.engine());
       if (kind === 'test') await stage.runs.cancel(RUN_ID, 'test');
       const isAlive = await stage.drive(
@@ -109,7 +110,7 @@ for (const kind of KINDS) {
         await stage.runs.resume(RUN_ID, 'test');
         await stage.drive(stage.engine());
         assert.deepEqual(await stage.end(), expected, hint);
-      } else if (kind === 'migration' && hasRecovered) {
+      } else if (kind !== 'test' && hasRecovered) {
         if ((await stage.run()).state === 'done') continue;
         await assert.rejects(stage.runs.cancel(RUN_ID, 'test'), {
           code: 'conflict',

@@ -7,7 +7,7 @@ import type { ResolvedVm } from '#/manager/plans/resolved-plan.ts';
 import { checkName, checkOthers, checkReplica, chooseHost } from '#/manager/recovery-check.ts';
 import type { Job } from '#/manager/store/job-store.ts';
 import type { ReplicaRecord } from '#/manager/store/replica-store.ts';
-import type { PointChoice } from './run-plan.ts';
+import { isPlanned, type PointChoice } from './run-plan.ts';
 
 /** A migration does not begin while replication is behind by more than so many times the RPO: its last cycle would. */
 const RPO_FACTOR = 3;
@@ -15,9 +15,15 @@ const RPO_GRACE_MS = 10_000;
 
 export type Found = { vm: RunVmCheck; choice: PointChoice; failures: Failure[]; warnings: string[] };
 
+/** What of a plan's VM is looked at. */
+type CheckedVm = Pick<
+  ResolvedVm,
+  'vm_uuid' | 'vm_name' | 'priority' | 'host' | 'host_name' | 'customize_by'
+> & { addresses: readonly unknown[] };
+
 type About = {
   asked: RunRequest;
-  vm: ResolvedVm;
+  vm: CheckedVm;
   replica: ReplicaRecord;
   jobs: readonly Job[];
   isSilent: boolean;
@@ -33,8 +39,8 @@ export function checkVm(context: Context, about: About): Found {
   const late = isNewest ? behind(vm, ageMs, replica) : undefined;
   const warnings: string[] = [];
   checkAddresses(about, { failures, warnings });
-  if (asked.kind === 'migration' && isSilent) failures.push(silent(vm));
-  if (late !== undefined && asked.kind === 'migration') failures.push(late);
+  if (isPlanned(asked.kind) && isSilent) failures.push(silent(vm));
+  if (late !== undefined && isPlanned(asked.kind)) failures.push(late);
   else if (late !== undefined) warnings.push(late.message);
   return {
     failures,
@@ -109,25 +115,25 @@ function checkAddresses({ asked, vm }: About, found: { failures: Failure[]; warn
     );
 }
 
-function tooYoung(vm: ResolvedVm): Failure {
+function tooYoung(vm: CheckedVm): Failure {
   return new Failure('not_found', `${vm.vm_name} has no recovery point as old as that`, {
     hint: `List its points with: antipode points ${vm.vm_name}`,
   });
 }
 
-function recoveredAlready(vm: ResolvedVm): Failure {
+function recoveredAlready(vm: CheckedVm): Failure {
   return new Failure('conflict', `VM ${vm.vm_name} was recovered here already`, {
     hint: 'It runs at this site. To have it protected again: antipode reprotect --help',
   });
 }
 
-function notYet(vm: ResolvedVm, what: string): Failure {
+function notYet(vm: CheckedVm, what: string): Failure {
   return new Failure('vm_unsupported', `${what} of VM ${vm.vm_name} cannot be carried out yet`, {
     hint: 'Take it out of the plan.',
   });
 }
 
-function behind(vm: ResolvedVm, ageMs: number | null, replica: ReplicaRecord): Failure | undefined {
+function behind(vm: CheckedVm, ageMs: number | null, replica: ReplicaRecord): Failure | undefined {
   if (ageMs === null || ageMs <= replica.rpo_ms * RPO_FACTOR + RPO_GRACE_MS) return undefined;
   const text = `replication of ${vm.vm_name} is behind: its newest point is ${seconds(ageMs)} old`;
   return new Failure('tracking_lost', `${text}, with an RPO of ${seconds(replica.rpo_ms)}`, {
@@ -135,7 +141,7 @@ function behind(vm: ResolvedVm, ageMs: number | null, replica: ReplicaRecord): F
   });
 }
 
-function silent(vm: ResolvedVm): Failure {
+function silent(vm: CheckedVm): Failure {
   return new Failure('unreachable', `the protected site of ${vm.vm_name} does not answer`, {
     hint: 'A planned migration needs both sites. If it is lost: antipode plan run',
   });

@@ -19,8 +19,10 @@ import {
 } from '#/manager/store/run-store.ts';
 import { compileRun } from './compile-run.ts';
 import { checkRun } from './run-check.ts';
-import { tellRun } from './run-events.ts';
+import { KINDS, tellRun } from './run-events.ts';
+import { checkFailback } from './failback-check.ts';
 import { hasBroughtUp } from './run-moves.ts';
+import { isPlanned } from './run-plan.ts';
 import type { RunStep } from './run-step.ts';
 import { runView } from './run-view.ts';
 import { callId, type StepWork } from './step-executor.ts';
@@ -121,7 +123,7 @@ export class Runs {
     if (!isOpen && kind === 'disaster') throw isOverAlready(run);
     if (!isOpen && run.state === 'done') throw isOverAlready(run);
     return this.#move(run, { state: kind === 'disaster' ? 'cancelled' : 'cleaning', by }, (steps) => {
-      if (kind !== 'migration' || !hasBroughtUp(steps)) return;
+      if (!isPlanned(kind) || !hasBroughtUp(steps)) return;
       throw new Failure('conflict', `run ${run.id} has begun to bring VMs up here: it only goes forward`, {
         hint: `If it fails: antipode plan resume ${run.id}. To bring the VMs back after: a migration the other way.`,
       });
@@ -156,6 +158,7 @@ export class Runs {
   }
 
   async #checked(asked: RunRequest) {
+    if (asked.kind === 'failback') return checkFailback(this.#context, this.#peers, asked);
     return checkRun(this.#context, { plans: this.#plans, peers: this.#peers }, asked);
   }
 
@@ -247,7 +250,7 @@ async function otherRun(db: Database, plan: Run['plan'], but?: string): Promise<
   return (await runsInState(db, OPEN)).find(
     (run) =>
       run.id !== but &&
-      (run.plan.planId === plan.planId ||
+      ((plan.planId !== null && run.plan.planId === plan.planId) ||
         run.plan.groups.some((group) => plan.groups.includes(group)) ||
         run.plan.vms.some(({ vmUuid }) => vms.has(vmUuid))),
   );
@@ -255,7 +258,7 @@ async function otherRun(db: Database, plan: Run['plan'], but?: string): Promise<
 
 function taken(run: Run): Failure {
   const { kind, planName } = run.plan;
-  const what = kind === 'test' ? 'test' : kind === 'migration' ? 'planned migration' : 'disaster recovery';
+  const what = KINDS[kind];
   const out = kind === 'test' ? `antipode plan cleanup ${run.id}` : `antipode plan cancel ${run.id}`;
   const hint =
     run.state === 'failed'

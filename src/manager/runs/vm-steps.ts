@@ -45,6 +45,17 @@ export function vmSteps(
       });
       front = { after: [key], needs: [key] };
     }
+    if (vm.restore === true) {
+      const key = add(draft, {
+        key: `${name}-own-addresses`,
+        name: `give ${vm.vmName} its own addresses back`,
+        vmUuid,
+        body: { kind: 'restore', recover },
+        ...front,
+        timeoutMs: CUSTOMIZE_MS + MARGIN_MS,
+      });
+      front = { after: [key], needs: [key] };
+    }
     front = probes(draft, vm, { list: late, prefix: `${name}-probe`, front });
     front = planSteps(draft, { list: vm.after, prefix: `${name}-after`, front, vmUuid });
   }
@@ -55,8 +66,9 @@ export function vmSteps(
 }
 
 /** What the plan says of the VM and the run does not do, for people; null when there is nothing. */
-export function leftOutNote({ start, customize, health, after }: RunVm): string | null {
+export function leftOutNote({ start, customize, restore, health, after }: RunVm): string | null {
   const unchanged = customize === null ? [] : ['addresses were not changed'];
+  if (restore === true && start === 'off') unchanged.push('its own addresses were not given back');
   if (start === 'on') return customize?.by === 'disk' ? unchanged[0]! : null;
   const out = [
     ...(health.length > 0 ? ['its probes'] : []),

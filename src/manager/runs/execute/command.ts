@@ -21,11 +21,7 @@ const EXECUTABLE = constants.S_IXUSR;
 
 export async function runCommand(call: StepCall<Body>, directory: string | null): Promise<StepOutcome> {
   const { body, signal } = call;
-  if (directory === null) {
-    return failed('forbidden', `program ${body.command}: no programs of plans are run on this manager`, HINT);
-  }
-  const path = join(directory, body.command);
-  await checkProgram(path, directory);
+  const path = await checkProgram(body.command, directory);
   signal.throwIfAborted();
   const child = spawn(path, body.arguments, {
     cwd: '/',
@@ -48,8 +44,14 @@ export async function runCommand(call: StepCall<Body>, directory: string | null)
 
 const HINT = 'The administrator names their directory in the configuration: plan_commands_directory.';
 
-/** Throws forbidden, not_found. */
-async function checkProgram(path: string, directory: string): Promise<void> {
+/** Where the program is. Throws forbidden, not_found. */
+export async function checkProgram(command: string, directory: string | null): Promise<string> {
+  if (directory === null) {
+    throw new Failure('forbidden', `program ${command}: no programs of plans are run on this manager`, {
+      hint: HINT,
+    });
+  }
+  const path = join(directory, command);
   for (const at of [directory, path]) {
     let found: Awaited<ReturnType<FileHandle['stat']>>;
     try {
@@ -68,6 +70,7 @@ async function checkProgram(path: string, directory: string): Promise<void> {
       hint: `It must be a regular file of root in ${dirname(path)}, with mode 0755 or less.`,
     });
   }
+  return path;
 }
 
 function environment({ run, step }: StepCall<Body>): NodeJS.ProcessEnv {

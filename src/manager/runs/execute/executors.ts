@@ -11,7 +11,7 @@ import { awaitAnswer } from './message.ts';
 import { recoverExecutors, type RecoveryPort } from './recover.ts';
 import { sourceExecutors } from './source.ts';
 
-const IN_GUESTS: readonly StepKind[] = ['guest', 'probe', 'customize'];
+const IN_GUESTS: readonly StepKind[] = ['guest', 'probe', 'customize', 'restore'];
 
 export type ExecutorParts = {
   db: Database;

@@ -6,7 +6,7 @@ import { inTurn } from './source.ts';
 
 export function guestExecutors(
   guests: Guests,
-): Pick<Executors, 'guest' | 'probe' | 'customize' | 'suspend' | 'resume'> {
+): Pick<Executors, 'guest' | 'probe' | 'customize' | 'restore' | 'suspend' | 'resume'> {
   return {
     guest: async ({ id, step, steps, body }) => {
       const { path, arguments: args } = body;
@@ -20,6 +20,10 @@ export function guestExecutors(
       const wanted = { kind: 'apply', hostName, addresses, timeoutMs: step.timeoutMs ?? 0 } as const;
       return at(steps, body.recover, '', (vm) => guests.customize(id, vm, wanted));
     },
+    restore: async ({ id, step, steps, body }) =>
+      at(steps, body.recover, '', (vm) =>
+        guests.customize(id, vm, { kind: 'restore', timeoutMs: step.timeoutMs ?? 0 }),
+      ),
     suspend: async ({ id, body }) => guests.suspend(id, body.vm),
     resume: async ({ id, run, body, steps }) =>
       inTurn(callIds(run.id, steps.get(body.suspend)!), (suspendId, index) =>

@@ -96,6 +96,8 @@ function start(call: StepCall<Body>, recoveries: RecoveryPort, id: string) {
       ...(vm.hostId === null ? {} : { host_id: vm.hostId }),
       networks: vm.networks,
       ...(isTest ? { test_network: { tag: run.id, ...testNetworks(run.plan.test) } } : { force: true }),
+      // Who comes home is protected as before.
+      ...(run.plan.kind === 'failback' ? { reprotect: true } : {}),
     },
     {
       id,
