@@ -62,10 +62,14 @@ const endRecovery: Rule = {
 
 const startRun: Rule = {
   needs: RECOVERY,
-  of: async (sent, { plans }) => ({
-    permission: inBody(sent, 'kind') === 'test' ? 'recovery.test' : 'recovery.run',
-    on: { groups: (await plans.find(String(inBody(sent, 'plan')))).document.groups },
-  }),
+  of: async (sent, { plans }) => {
+    // The plan of a failback is another site's: no group of this one says what it moves.
+    if (inBody(sent, 'kind') === 'failback') return { permission: 'recovery.run', on: { groups: [] } };
+    return {
+      permission: inBody(sent, 'kind') === 'test' ? 'recovery.test' : 'recovery.run',
+      on: { groups: (await plans.find(String(inBody(sent, 'plan')))).document.groups },
+    };
+  },
 };
 
 /** By its VMs, which stay those that it began with when the plan is changed. */

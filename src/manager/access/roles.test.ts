@@ -163,6 +163,10 @@ test('a role on a protection group is for what concerns its VMs alone', async ()
   assert.equal(await tester('POST', '/recoveries/payroll-test/cleanup'), 'forbidden');
   assert.equal(await tester('POST', '/recoveries/ledger-test/cleanup'), 'done');
 
+  const operator = await as('recovery-operator');
+  const failback = { plan: 'shop-plan', kind: 'failback' };
+  assert.equal(await operator('POST', '/runs', failback), 'forbidden', 'the plan is of another site');
+
   const keeper = await as('protection-administrator');
   const id = async (vm: string) =>
     (await east.manager.replicas.list()).find((replica) => replica.vm_name === vm)!.id;
