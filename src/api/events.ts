@@ -1,4 +1,4 @@
-/** Events and the record of administrative actions. */
+/** Events. */
 import { Type, type Static } from 'typebox';
 import { closed, Milliseconds, Text } from './common.ts';
 
@@ -17,16 +17,3 @@ export const EventView = Type.Object(
   closed,
 );
 export type EventView = Static<typeof EventView>;
-
-export const AuditView = Type.Object(
-  {
-    sequence: Type.Integer({ minimum: 1 }),
-    at_ms: Milliseconds,
-    actor: Type.String(),
-    action: Type.String(),
-    subject: Type.String(),
-    outcome: Type.String(),
-  },
-  closed,
-);
-export type AuditView = Static<typeof AuditView>;

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { ManagerApi } from './manager-api.ts';
 import { chooseTarget, type TargetOptions } from './manager-target.ts';
 
-export type CommonOptions = TargetOptions & { json?: boolean };
+export type CommonOptions = TargetOptions & { json?: boolean; reason?: string };
 
 /** Adds the options by which a manager is named, and `--json`. */
 export function withManager(command: Command): Command {
@@ -12,11 +12,12 @@ export function withManager(command: Command): Command {
     .option('--manager <address>', 'unix:/PATH or https://HOST:PORT [$ANTIPODE_MANAGER]')
     .option('--token-file <path>', 'bearer token, for https [$ANTIPODE_TOKEN_FILE]')
     .option('--ca-file <path>', "the site's ca.pem, for https [$ANTIPODE_CA_FILE]")
+    .option('--reason <text>', 'why, for the audit log')
     .option('--json', 'print what the API answers, for programs');
 }
 
 export async function managerOf(options: CommonOptions): Promise<ManagerApi> {
-  return new ManagerApi(await chooseTarget(options));
+  return new ManagerApi(await chooseTarget(options), options.reason);
 }
 
 /** What the next command of the user needs so that it talks to the same site of a lab. */

@@ -1,6 +1,6 @@
-/** events: what happened, and as it happens; audit: who did what. */
+/** events: what happened, and as it happens. */
 import type { Command } from 'commander';
-import type { AuditView, EventView } from '#/api/events.ts';
+import type { EventView } from '#/api/events.ts';
 import {
   examples,
   interrupted,
@@ -11,7 +11,7 @@ import {
   type CommonOptions,
 } from './command.ts';
 import { countIn, time } from './duration.ts';
-import { printable, table } from './table.ts';
+import { printable } from './table.ts';
 
 type EventOptions = CommonOptions & { follow?: boolean; after?: string; limit: string };
 
@@ -25,20 +25,6 @@ export function registerEventCommands(program: Command): void {
       .option('--limit <count>', 'at most so many', '50'),
   ).action(showEvents);
   examples(events, ['antipode events', 'antipode events --follow', 'antipode events --after 1200 --json']);
-  const audit = withManager(
-    program
-      .command('audit')
-      .description('what administrators did, newest first')
-      .option('--limit <count>', 'at most so many', '50'),
-  ).action(async (options: CommonOptions & { limit: string }) => {
-    const api = await managerOf(options);
-    const query = new URLSearchParams({ limit: String(countIn('--limit', options.limit)) });
-    const { items } = await api.get<{ items: AuditView[] }>(`/audit?${query.toString()}`);
-    if (options.json === true) return printJson(items);
-    const rows = items.map((one) => [time(one.at_ms), one.actor, one.outcome, one.action, one.subject]);
-    print(table(['TIME', 'WHO', 'OUTCOME', 'ACTION', 'SUBJECT'], rows, 'nothing yet'));
-  });
-  examples(audit, ['antipode audit --limit 10']);
 }
 
 async function showEvents(options: EventOptions): Promise<void> {

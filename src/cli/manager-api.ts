@@ -10,9 +10,12 @@ const MESSAGE_CHARACTERS_MAX = 64 * 1024;
 
 export class ManagerApi {
   readonly #target: Target;
+  readonly #headers: Record<string, string>;
 
-  constructor(target: Target) {
+  /** `reason`: why something is changed, for the audit log. */
+  constructor(target: Target, reason?: string) {
     this.#target = target;
+    this.#headers = reason === undefined ? {} : { 'antipode-reason': encodeURIComponent(reason) };
   }
 
   async get<Reply>(path: string, signal?: AbortSignal): Promise<Reply> {
@@ -25,11 +28,13 @@ export class ManagerApi {
   }
 
   async post<Reply>(path: string, body?: unknown): Promise<Reply> {
-    return (await requestJson(this.#target, { method: 'POST', path: `/api/v1${path}`, body })) as Reply;
+    const call = { method: 'POST', path: `/api/v1${path}`, body, headers: this.#headers } as const;
+    return (await requestJson(this.#target, call)) as Reply;
   }
 
   async delete<Reply>(path: string): Promise<Reply> {
-    return (await requestJson(this.#target, { method: 'DELETE', path: `/api/v1${path}` })) as Reply;
+    const call = { method: 'DELETE', path: `/api/v1${path}`, headers: this.#headers } as const;
+    return (await requestJson(this.#target, call)) as Reply;
   }
 
   /**

@@ -68,8 +68,12 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./alarm-commands.ts')).registerAlarmCommands,
   },
   {
-    names: ['events', 'audit'],
+    names: ['events'],
     load: async () => (await import('./event-commands.ts')).registerEventCommands,
+  },
+  {
+    names: ['audit'],
+    load: async () => (await import('./audit-commands.ts')).registerAuditCommands,
   },
   {
     names: ['replica'],

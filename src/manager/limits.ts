@@ -72,6 +72,9 @@ export const SIGN_IN_FAILURES_FREE = 5;
 export const SIGN_IN_WAIT_MAX_MS = 900_000;
 /** Wrong passwords count no more after this. */
 export const SIGN_IN_FORGET_MS = 86_400_000;
+/** Rows of the audit log that stay in the database, and those that go into one archive. */
+export const AUDIT_ROWS_MAX = 100_000;
+export const AUDIT_ARCHIVE_ROWS = 10_000;
 export const FIRST_LINK_LIFE_MS = 86_400_000;
 export const MEMBERS_MAX = 1000;
 export const PROTECTIONS_MAX = 10_000;

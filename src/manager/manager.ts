@@ -19,6 +19,7 @@ import { readNoticeTargets, type NoticeTarget } from './alarms/notice-targets.ts
 import { Notices } from './alarms/notices.ts';
 import { siteFacts } from './alarms/site-facts.ts';
 import { Admission } from './admission.ts';
+import { Audit } from './audit.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
 import { Changes } from './changes.ts';
 import { Claims } from './claims.ts';
@@ -80,6 +81,7 @@ export class Manager implements AsyncDisposable {
   readonly sessions: Sessions;
   readonly users: Users;
   readonly userAdmin: UserAdmin;
+  readonly audit: Audit;
   readonly peers: Peers;
   readonly rebuild: Rebuild;
   readonly claims: Claims;
@@ -128,6 +130,7 @@ export class Manager implements AsyncDisposable {
     this.admission = new Admission(context, this.orders, wrong);
     this.sessions = new Sessions(context);
     this.users = new Users(context, wrong);
+    this.audit = new Audit(context);
     this.userAdmin = new UserAdmin(context, this.users, this.sessions);
     this.peers = new Peers(context, this.admission, () => this.#keys);
     this.rebuild = new Rebuild(context, this.peers);
@@ -250,6 +253,7 @@ export class Manager implements AsyncDisposable {
     });
     this.#loop('claims', CLAIMS_TELL_EVERY_MS, () => this.claims.tell());
     this.#loop('keys', KEYS_CHECK_EVERY_MS, async () => {
+      await this.audit.tellHead();
       this.#keys = await openManagerKeys(this.context);
       this.#https?.setSecureContext(secureOptions(this.#keys, this.context.authority.caPem));
     });

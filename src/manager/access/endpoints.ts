@@ -143,6 +143,8 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'POST /api/v1/rebuild/abandon': SITE,
 
   'GET /api/v1/audit': ACCESS,
+  'GET /api/v1/audit/rows': ACCESS,
+  'GET /api/v1/audit/verification': ACCESS,
   'POST /api/v1/first-links': ACCESS,
   'POST /api/v1/tokens': ACCESS,
   'GET /api/v1/tokens': ACCESS,

@@ -2,6 +2,7 @@
 import { ACCESS_ROUTES } from './access-routes.ts';
 import { ADMIN_ROUTES } from './admin-routes.ts';
 import { ALARM_ROUTES } from './alarm-routes.ts';
+import { AUDIT_ROUTES } from './audit-routes.ts';
 import { CONTROL_ROUTES } from './control-routes.ts';
 import { FENCE_ROUTES } from './fence-routes.ts';
 import { OVERVIEW_ROUTES } from './overview-routes.ts';
@@ -32,6 +33,7 @@ export const ROUTES: readonly Route[] = [
   ...ACCESS_ROUTES,
   ...USER_ROUTES,
   ...ADMIN_ROUTES,
+  ...AUDIT_ROUTES,
   ...ALARM_ROUTES,
   ...READINESS_ROUTES,
   ...REBUILD_ROUTES,

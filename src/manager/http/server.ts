@@ -5,12 +5,12 @@
 import swagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swagger';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Socket } from 'node:net';
-import { Failure, failureIn, type FailureCode } from '#/lib/failure.ts';
+import { Failure, failureIn } from '#/lib/failure.ts';
 import { BODY_BYTES_MAX } from '#/manager/limits.ts';
 import type { Manager } from '#/manager/manager.ts';
 import { problemOf } from '#/manager/problem.ts';
 import { isRebuilding, rebuildingFailure } from '#/manager/rebuild/rebuild-state.ts';
-import { addAudit } from '#/manager/store/event-store.ts';
+import { AuditTrail } from './audit-trail.ts';
 import { Authenticator } from './authenticate.ts';
 import { documentHead, documentOf } from './openapi-document.ts';
 import { authorizeRole, authorizeSubject } from '#/manager/access/authorize.ts';
@@ -64,11 +64,13 @@ export async function createApplication(
       onRequest: async (request) => {
         // Before the body is read: a stranger makes the manager read nothing.
         const caller = await admit(route, request, authenticator, unixSockets);
+        await mayCall(route, request, { caller, manager });
         callers.set(request, caller);
       },
       handler: (request, reply) => {
         const admitAgain = async (): Promise<void> => {
-          await admit(route, request, authenticator, unixSockets);
+          const caller = await admit(route, request, authenticator, unixSockets);
+          if (caller.role === 'person') authorizeRole(route, caller);
         };
         return answer({ route, request, reply, manager, schemas, admitAgain });
       },
@@ -90,10 +92,7 @@ async function admit(
 ): Promise<Caller> {
   if (route.roles.includes('anonymous')) return { role: 'anonymous' };
   const caller = await authenticator.caller(request.raw, unixSockets.has(request.raw.socket));
-  if (route.roles.includes(caller.role)) {
-    if (caller.role === 'person') authorizeRole(route, caller);
-    return caller;
-  }
+  if (route.roles.includes(caller.role)) return caller;
   if (caller.role === 'anonymous') {
     throw new Failure('unauthenticated', `${request.method} ${pathOf(request)} is not for everybody`, {
       hint: 'Sign in, present a bearer token (antipode token NAME), or use the Unix socket of the manager as root.',
@@ -116,7 +115,8 @@ async function answer(call: {
   const gone = new AbortController();
   reply.raw.once('close', () => gone.abort());
   const caller = callers.get(request) ?? { role: 'anonymous' };
-  let outcome: FailureCode | 'ok' | 'bug' = 'bug';
+  const trail = new AuditTrail(manager.audit, route, { caller, request });
+  let result: unknown;
   try {
     await checkRebuild(route, manager);
     const sent = {
@@ -125,7 +125,8 @@ async function answer(call: {
       body: schemas.check('body', route.body, request.body),
     };
     if (caller.role === 'person') await authorizeSubject(route, caller, sent, manager);
-    const result = await route.handle(
+    await trail.begin();
+    result = await route.handle(
       {
         ...sent,
         caller,
@@ -138,16 +139,28 @@ async function answer(call: {
       },
       manager,
     );
-    outcome = 'ok';
-    if (result instanceof StreamAnswer) void endWhenRefused(manager.context, call.admitAgain, gone);
-    return await send(reply, result, gone.signal);
   } catch (error) {
-    outcome = failureIn(error)?.code ?? 'bug';
+    await trail.end(failureIn(error)?.code ?? 'bug');
     throw error;
-  } finally {
-    if (caller.role === 'person' && route.method !== 'GET') {
-      await audit(manager, { actor: caller.name, request, outcome });
-    }
+  }
+  // Before the caller hears of it: what was told to be done is on record.
+  await trail.end('ok');
+  if (result instanceof StreamAnswer) void endWhenRefused(manager.context, call.admitAgain, gone);
+  return send(reply, result, gone.signal);
+}
+
+/** What a person may not do is on record too. */
+async function mayCall(
+  route: Route,
+  request: FastifyRequest,
+  { caller, manager }: { caller: Caller; manager: Manager },
+): Promise<void> {
+  if (caller.role !== 'person') return;
+  try {
+    authorizeRole(route, caller);
+  } catch (error) {
+    await new AuditTrail(manager.audit, route, { caller, request }).end('forbidden');
+    throw error;
   }
 }
 
@@ -189,26 +202,6 @@ function fromFastify(error: unknown): Failure | undefined {
   if (statusCode === undefined || statusCode < 400 || statusCode >= 500) return undefined;
   const code = statusCode === 413 ? 'limit_exceeded' : 'usage_invalid';
   return new Failure(code, `the request was not understood: ${message ?? 'no reason given'}`);
-}
-
-async function audit(
-  manager: Manager,
-  entry: { actor: string; request: FastifyRequest; outcome: string },
-): Promise<void> {
-  const { clock, db } = manager.context;
-  const { body, method } = entry.request;
-  const named = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>;
-  // Only what names the subject is recorded: bodies may carry tokens.
-  const subject = ['vm', 'kind', 'name', 'site'].flatMap((key) =>
-    typeof named[key] === 'string' ? [`${key}=${named[key].slice(0, 255)}`] : [],
-  );
-  await addAudit(db, {
-    at_ms: clock.now(),
-    actor: entry.actor,
-    action: `${method} ${pathOf(entry.request)}`.slice(0, 512),
-    subject: subject.join(' '),
-    outcome: entry.outcome,
-  });
 }
 
 function lastEventId(header: string | string[] | undefined): number | undefined {

@@ -1,12 +1,12 @@
 /** The site as people see it: inventory, status, events, health. */
 import { Type } from 'typebox';
 import { closed, Name, pageOf, PageQuery } from '#/api/common.ts';
-import { AuditView, EventView } from '#/api/events.ts';
+import { EventView } from '#/api/events.ts';
 import { Host, ReplicationServer, Site, Vm } from '#/api/inventory.ts';
 import { SiteStatus } from '#/api/status.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Manager } from '#/manager/manager.ts';
-import { eventsAfter, listAudit, newestEvents } from '#/manager/store/event-store.ts';
+import { eventsAfter, newestEvents } from '#/manager/store/event-store.ts';
 import { removeMember } from '#/manager/store/member-store.ts';
 import { eventStream, eventView } from './event-stream.ts';
 import { route, type Route } from './route.ts';
@@ -162,18 +162,6 @@ const HAPPENINGS: readonly Route[] = [
     summary: 'Live stream of events; Last-Event-ID, or `after`, resumes it',
     query: Type.Object({ after: Sequence }, closed),
     handle: ({ query, lastEventId }, manager) => eventStream(manager, lastEventId ?? query.after),
-  }),
-  route({
-    method: 'GET',
-    path: '/api/v1/audit',
-    roles,
-    tag,
-    summary: 'What administrators did, newest first',
-    query: Type.Object({ before: Sequence, limit: Limit }, closed),
-    reply: Type.Object({ items: Type.Array(AuditView) }, closed),
-    handle: async ({ query }, { context }) => ({
-      items: await listAudit(context.db, query.limit ?? 100, query.before ?? Number.MAX_SAFE_INTEGER),
-    }),
   }),
 ];
 

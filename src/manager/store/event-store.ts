@@ -1,11 +1,11 @@
 /**
- * What happened, in the order it was recorded, and the record of administrative actions. Both are bounded.
+ * What happened, in the order it was recorded. Bounded.
  *
  * Invariant: an event that a reporter repeats, because an answer was lost, is recorded once.
  */
 import type { Selectable } from 'kysely';
 import type { Database } from './database.ts';
-import type { AuditTable, EventsTable } from './schema.ts';
+import type { EventsTable } from './schema.ts';
 
 export type EventRow = Selectable<EventsTable>;
 export type NewEvent = Omit<EventRow, 'sequence'>;
@@ -54,19 +54,4 @@ export async function newestSequence(db: Database): Promise<number> {
     .select((select) => select.fn.max('sequence').as('newest'))
     .executeTakeFirst();
   return row?.newest ?? 0;
-}
-
-export async function addAudit(db: Database, entry: Omit<Selectable<AuditTable>, 'sequence'>): Promise<void> {
-  await db.insertInto('audit').values(entry).execute();
-}
-
-/** Newest first, older than the entry `before`. */
-export async function listAudit(db: Database, limit: number, before: number) {
-  return db
-    .selectFrom('audit')
-    .selectAll()
-    .where('sequence', '<', before)
-    .orderBy('sequence', 'desc')
-    .limit(limit)
-    .execute();
 }

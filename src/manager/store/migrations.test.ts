@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Kysely } from 'kysely';
 import { Migrator } from 'kysely/migration';
+import { AuditChain, GENESIS } from '#/api/audit.ts';
 import { silentLog } from '#/lib/log.ts';
+import { appendAudit, auditAfter } from './audit-store.ts';
 import { listClaims } from './claim-store.ts';
 import { openDatabase } from './database.ts';
 import { findJob } from './job-store.ts';
@@ -79,6 +81,45 @@ test('tokens of before are their holders for everything, and a database of befor
     assert.deepEqual(JSON.parse(found.grants), [{ role: 'administrator', group_id: null }]);
     assert.equal(found.expires_ms, null);
     assert.equal(await hasUser(db), false);
+    await db.destroy();
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test('rows of the audit log of before are chained as they stand, without the gaps that they had', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'antipode-migrations-'));
+  try {
+    const path = join(directory, 'manager.db');
+    const old = new Kysely<Schema>({ dialect: sqliteDialect(path) });
+    const before = Object.entries(MIGRATIONS).filter(([name]) => name < '0009');
+    const provider = {
+      getMigrations: async () =>
+        Object.fromEntries(
+          before.map(([name, up]) => [name, { up: (at: Kysely<unknown>) => up(at, 'sqlite') }]),
+        ),
+    };
+    const { error } = await new Migrator({ db: old, provider }).migrateToLatest();
+    assert.equal(error, undefined);
+    const row = { at_ms: 1, actor: 'root', action: 'POST /api/v1/runs', subject: '', outcome: 'ok' };
+    const bare = old as unknown as Kysely<{ audit: typeof row & { sequence: number } }>;
+    for (const sequence of [3, 4, 9]) {
+      await bare
+        .insertInto('audit')
+        .values({ ...row, sequence })
+        .execute();
+    }
+    await old.destroy();
+
+    const db = await openDatabase(`sqlite:${path}`, silentLog);
+    const entry = { ...row, by: 'socket', address: 'unix', reason: null, begun: null };
+    assert.equal(await appendAudit(db, entry), 4);
+    const chain = new AuditChain({ sequence: 0, hash: GENESIS });
+    const rows = await auditAfter(db, 0, 10);
+    assert.deepEqual(
+      rows.map((one) => chain.next(one)),
+      [undefined, undefined, undefined, undefined],
+    );
     await db.destroy();
   } finally {
     await rm(directory, { recursive: true, force: true });

@@ -3,6 +3,7 @@
  * later is another step, tested from the data of the one before.
  */
 import { sql, type Kysely } from 'kysely';
+import { chainOldRows } from './audit-store.ts';
 
 export type DatabaseKind = 'sqlite' | 'postgresql';
 type Migration = (db: Kysely<unknown>, kind: DatabaseKind) => Promise<void>;
@@ -14,6 +15,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0005-access': access,
   '0007-alarms': alarms,
   '0008-alarm-notices': alarmNotices,
+  '0009-audit': audit,
 };
 
 /** A number that rises with every row and is never used again. */
@@ -58,6 +60,28 @@ const ALARMS = `create table alarms (
     id text primary key, standing_key text unique, kind text not null, severity text not null,
     subject_kind text not null, subject_id text not null, subject_name text not null, message text not null,
     hint text, raised_ms bigint not null, cleared_ms bigint, acknowledged_ms bigint, acknowledged_by text, note text)`;
+
+async function audit(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
+  for (const statement of AUDIT) await sql.raw(statement).execute(db);
+  // The chain numbers its rows without a gap, which an identity does not.
+  if (kind === 'postgresql') {
+    await sql.raw('alter table audit alter column sequence drop identity').execute(db);
+  }
+  await chainOldRows(db);
+}
+
+const AUDIT = [
+  `alter table audit add column "by" text not null default 'unknown'`,
+  `alter table audit add column address text not null default ''`,
+  `alter table audit add column reason text`,
+  `alter table audit add column begun bigint`,
+  `alter table audit add column hash text not null default ''`,
+  `create index audit_by_begun on audit (begun)`,
+  `create table audit_chain (name text primary key, sequence bigint not null, hash text not null)`,
+  `create table audit_archives (
+    first_sequence bigint primary key, last_sequence bigint not null, last_hash text not null, file text not null,
+    sha256 text not null, manager_id text not null, archived_ms bigint not null)`,
+];
 
 const ACCESS = [
   `create table users (

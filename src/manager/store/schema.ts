@@ -205,13 +205,36 @@ export interface EventsTable {
   reporter_event_id: string;
 }
 
+/** As src/api/audit.ts has it. */
 export interface AuditTable {
-  sequence: Generated<number>;
+  sequence: number;
   at_ms: number;
   actor: string;
   action: string;
   subject: string;
   outcome: string;
+  by: string;
+  address: string;
+  reason: string | null;
+  begun: number | null;
+  hash: string;
+}
+
+/** The number and hash of the last row, which whoever adds one holds. */
+export interface AuditChainTable {
+  name: string;
+  sequence: number;
+  hash: string;
+}
+
+export interface AuditArchivesTable {
+  first_sequence: number;
+  last_sequence: number;
+  last_hash: string;
+  file: string;
+  sha256: string;
+  manager_id: string;
+  archived_ms: number;
 }
 
 export interface AlarmsTable {
@@ -353,6 +376,8 @@ export interface Schema {
   job_steps: JobStepsTable;
   events: EventsTable;
   audit: AuditTable;
+  audit_chain: AuditChainTable;
+  audit_archives: AuditArchivesTable;
   alarms: AlarmsTable;
   alarm_notices: AlarmNoticesTable;
   violations: ViolationsTable;
