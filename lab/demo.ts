@@ -149,7 +149,7 @@ async function wayIn(lab: Lab, site: string, url: string | null | undefined): Pr
   const { needs_first_administrator: isNew } = await api.get<SignIn>('/api/v1/sign-in');
   if (!isNew) return url ?? '?';
   const { token } = await api.post<FirstLinkReply>('/api/v1/first-links');
-  return `${url}/first#${token}`;
+  return new URL(`/first#${token}`, url ?? '').href;
 }
 
 function say(line: string): void {
