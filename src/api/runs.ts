@@ -140,4 +140,10 @@ export const RunView = Type.Object(
 );
 export type RunView = Static<typeof RunView>;
 
+/** Why a run goes on without a step that failed; it is kept with the step, and shown in the report. */
+export const StepSkipRequest = Type.Object(
+  { reason: Type.String({ minLength: 1, maxLength: 1000 }) },
+  closed,
+);
+
 export const StepAnswerRequest = Type.Object({ answer: words('continue', 'abort') }, closed);

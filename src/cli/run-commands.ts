@@ -1,4 +1,4 @@
-/** plan test, migrate, run, failback, cleanup, cancel, resume, answer; and runs. */
+/** plan test, migrate, run, failback, cleanup, cancel, resume, answer, skip; and runs. */
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import type { RunCheck, RunKind, RunRequest, RunView } from '#/api/runs.ts';
@@ -61,6 +61,7 @@ export function registerPlanRunCommands(plan: Command): void {
   );
   registerChange(plan, 'resume', 'go on with a run that failed or was stopped; what failed is tried again');
   registerAnswer(plan);
+  registerSkip(plan);
   registerPlanReprotectCommand(plan);
 }
 
@@ -249,6 +250,29 @@ function registerAnswer(plan: Command): void {
     'antipode plan answer all',
     'antipode plan answer run-1f0c2b3a4d5e plan-after-1 --abort',
   ]);
+}
+
+function registerSkip(plan: Command): void {
+  const command = withManager(
+    plan
+      .command('skip')
+      .description(
+        'go on without a step that failed: what follows it is carried out when the run is resumed. Not without what ' +
+          'keeps VMs safe: shut-downs, last cycles, recoveries',
+      )
+      .argument('<run>', "the run's id, or its plan's name")
+      .argument('<step>', 'the key of the step; see: antipode runs RUN')
+      .requiredOption('--reason <text>', 'why; it is kept with the step, and shown in the report'),
+  ).action(async (which: string, step: string, options: CommonOptions & { reason: string }) => {
+    const api = await managerOf(options);
+    const path = `/runs/${encodeURIComponent(which)}/steps/${encodeURIComponent(step)}/skip`;
+    const view = await api.post<RunView>(path, { reason: options.reason });
+    if (options.json === true) return printJson(view);
+    print(
+      `step ${step} of run ${view.id} is skipped. Go on with: antipode plan resume ${view.id}${sameSite(options)}`,
+    );
+  });
+  examples(command, ["antipode plan skip all p1-after-1 --reason 'the mail gateway is down today'"]);
 }
 
 export function registerRunsCommand(program: Command): void {

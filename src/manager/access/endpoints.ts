@@ -205,6 +205,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'POST /api/v1/runs/:id/resume': steerRun,
   'POST /api/v1/runs/:id/cleanup': steerRun,
   'POST /api/v1/runs/:id/steps/:key/answer': steerRun,
+  'POST /api/v1/runs/:id/steps/:key/skip': steerRun,
   'POST /api/v1/fences/:vm/release': { needs: ['recovery.run'] },
 };
 

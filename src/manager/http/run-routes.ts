@@ -2,7 +2,7 @@
 import { Type } from 'typebox';
 import { closed, Id, Milliseconds, Name } from '#/api/common.ts';
 import { RunReprotection } from '#/api/reprotections.ts';
-import { RunCheck, RunRequest, RunView, StepAnswerRequest } from '#/api/runs.ts';
+import { RunCheck, RunRequest, RunView, StepAnswerRequest, StepSkipRequest } from '#/api/runs.ts';
 import { Answer, route, type Caller, type Route } from './route.ts';
 
 const roles = ['person'] as const;
@@ -106,6 +106,19 @@ export const RUN_ROUTES: readonly Route[] = [
     reply: RunView,
     handle: ({ params, body, caller }, { runs }) =>
       runs.answer(params.id, params.key, body.answer, nameOf(caller)),
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/runs/:id/steps/:key/skip',
+    roles,
+    tag,
+    summary:
+      'Have a run that failed go on without a step, when it is resumed; not without one that keeps VMs safe',
+    params: ByStep,
+    body: StepSkipRequest,
+    reply: RunView,
+    handle: ({ params, body, caller }, { runs }) =>
+      runs.skip(params.id, params.key, body.reason, nameOf(caller)),
   }),
   route({
     method: 'POST',

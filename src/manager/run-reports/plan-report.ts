@@ -30,8 +30,13 @@ export function planReport(
       hint: failure?.hint ?? null,
     };
   });
+  // What a person skipped has failed all the same: the run is no proof of it.
   const hasFailed =
-    run.failure !== null || steps.some(({ phase, state }) => phase === 'forward' && state === 'failed');
+    run.failure !== null ||
+    steps.some(
+      ({ phase, state, failure }) =>
+        phase === 'forward' && (state === 'failed' || (state === 'skipped' && failure !== null)),
+    );
   return {
     version: 1,
     id: run.id,

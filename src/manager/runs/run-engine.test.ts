@@ -55,6 +55,63 @@ test('a probe that fails keeps what depends on the VM from starting, and nothing
   assert.equal(stage.world.jobs.size, 3, 'nobody was brought up twice');
 });
 
+test('a person has a run go on without a step that failed, which stays on record, but not without what keeps VMs safe', async () => {
+  const vms = [
+    planVm('database', { priority: 1, health: [{ kind: 'agent' }] }),
+    planVm('web', { priority: 2, dependsOn: ['uuid-database'] }),
+    planVm('mail', { priority: 3 }),
+  ];
+  await using stage = await Stage.open(planOf('disaster', vms));
+  const { broken } = stage.world.trouble;
+  broken.add('probe:database').add('recover:mail');
+  const skip = (key: string) => stage.runs.skip(RUN_ID, key, 'its agent is broken', 'alice');
+  await assert.rejects(skip('vm1-sign-1'), { code: 'conflict', message: /is running/ });
+  await stage.drive(stage.engine());
+  await assert.rejects(skip('vm1-sign-9'), { code: 'not_found' });
+  await assert.rejects(skip('vm1-recover'), { code: 'conflict', message: /is done/ });
+  await assert.rejects(skip('vm2-recover'), { code: 'conflict', message: /is skipped/ });
+  await assert.rejects(skip('vm3-recover'), {
+    code: 'conflict',
+    message: /cannot be skipped: bring up mail/,
+  });
+  const view = await skip('vm1-sign-1');
+  assert.equal(view.state, 'failed', 'nothing goes on by itself');
+  broken.delete('recover:mail');
+  await stage.runs.resume(RUN_ID, 'alice');
+  await stage.drive(stage.engine());
+  const done = await stage.runs.show(RUN_ID);
+  assert.equal(done.state, 'done');
+  const step = done.steps!.find(({ key }) => key === 'vm1-sign-1')!;
+  assert.deepEqual([step.state, step.note], ['skipped', 'skipped by alice: its agent is broken']);
+  assert.equal(step.attempts, 1, 'it was not tried again');
+  assert.match(step.failure!.message, /is broken/);
+  assert.deepEqual(
+    done.vms.map(({ vm_name: name, state }) => [name, state]),
+    [
+      ['database', 'up'],
+      ['web', 'alone'],
+      ['mail', 'alone'],
+    ],
+  );
+});
+
+test('a step of a migration is skipped after its VMs came up, and the plan goes on behind it', async () => {
+  const after = [message('tell them')];
+  const plan = planOf('migration', [planVm('web')], { after, priorities: { '3': { before: [], after } } });
+  await using stage = await Stage.open(plan);
+  stage.world.trouble.silent.add('person');
+  await stage.drive(stage.engine());
+  stage.clock.advance(2 * 86_400_000);
+  await stage.drive(stage.engine());
+  assert.equal((await stage.run()).state, 'failed');
+  await stage.runs.skip(RUN_ID, 'p3-after-1', 'they know', 'bob');
+  stage.world.trouble.silent.clear();
+  await stage.runs.resume(RUN_ID, 'bob');
+  await stage.drive(stage.engine());
+  assert.equal((await stage.run()).state, 'done');
+  assert.equal((await stage.step('plan-after-1')).state, 'done');
+});
+
 test('a probe that never answers is given up when its time is up, and ended at its host', async () => {
   await using stage = await Stage.open(planOf('test', [planVm('web', { health: [{ kind: 'agent' }] })]));
   stage.world.trouble.silent.add('probe:web');

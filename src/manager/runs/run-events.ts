@@ -21,7 +21,7 @@ export async function tellStep(
   run: Run,
   told: {
     step: Pick<RunStep, 'name'>;
-    what: 'began' | 'done' | 'retried' | 'failed';
+    what: 'began' | 'done' | 'retried' | 'failed' | 'skipped';
     note?: string | null;
     failure?: FailureReport | null;
   },
@@ -32,10 +32,11 @@ export async function tellStep(
     done: `is done${told.note === undefined || told.note === null ? '' : `: ${told.note}`}`,
     retried: `failed and is tried again: ${failure?.message ?? ''}`,
     failed: `failed: ${failure?.message ?? ''}`,
+    skipped: told.note ?? '',
   }[what];
   await record(events, at, run, {
     kind: `step_${what}`,
-    severity: what === 'failed' ? 'error' : what === 'retried' ? 'warning' : 'info',
+    severity: what === 'failed' ? 'error' : what === 'retried' || what === 'skipped' ? 'warning' : 'info',
     text: `${step.name}: ${words}`,
   });
 }

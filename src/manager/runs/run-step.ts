@@ -64,16 +64,43 @@ export type RunStep = StepSpec & {
   failure: FailureReport | null;
   note: string | null;
   result: Record<string, unknown> | null;
-  /** Of a message: what a person said. */
+  /** What a person said: of a message, or that it is to be skipped. */
   answer: StepAnswer | null;
 };
-export type StepAnswer = { answer: 'continue' | 'abort'; by: string; atMs: number };
+export type StepAnswer = { answer: 'continue' | 'abort' | 'skip'; by: string; atMs: number };
+
+/**
+ * What a person may decide to go on without. Nothing of the others: what comes after would lose what was written last,
+ * run beside its old copy, or find no VM.
+ */
+const SKIPPABLE: readonly StepKind[] = [
+  'command',
+  'http',
+  'message',
+  'guest',
+  'probe',
+  'customize',
+  'restore',
+  'suspend',
+  'resume',
+];
+
+export function canBeSkipped({ phase, body }: Pick<RunStep, 'phase' | 'body'>): boolean {
+  return phase === 'forward' && SKIPPABLE.includes(body.kind);
+}
+
+/** A person has said to go on without it. */
+export function isWaived({ state, answer }: Pick<RunStep, 'state' | 'answer'>): boolean {
+  return state === 'skipped' && answer?.answer === 'skip';
+}
 
 export function isOver({ state }: { state: StepState }): boolean {
   return state === 'done' || state === 'failed' || state === 'skipped';
 }
 
-/** Done, or failed in a way that the plan allows. */
-export function isGood({ state, onFailure }: Pick<RunStep, 'state' | 'onFailure'>): boolean {
-  return state === 'done' || (state === 'failed' && onFailure === 'continue');
+/** Done, or failed in a way that the plan or a person allows. */
+export function isGood(step: Pick<RunStep, 'state' | 'onFailure' | 'answer'>): boolean {
+  return (
+    step.state === 'done' || (step.state === 'failed' && step.onFailure === 'continue') || isWaived(step)
+  );
 }

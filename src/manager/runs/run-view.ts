@@ -2,7 +2,7 @@
 import type { RunStepView, RunView, RunVmView } from '#/api/runs.ts';
 import type { Run } from '#/manager/store/run-store.ts';
 import type { RunVm } from './run-plan.ts';
-import { isOver, type RunStep } from './run-step.ts';
+import { isOver, isWaived, type RunStep } from './run-step.ts';
 
 export function runView(run: Run, steps: readonly RunStep[], options: { hasSteps: boolean }): RunView {
   const shown = steps.filter(({ body }) => body.kind !== 'gate');
@@ -34,7 +34,10 @@ function isOfUndo({ phase }: RunStep): boolean {
 /** When the last step was over that somebody waits for; disks may still be pulled. */
 function upMs(forward: readonly RunStep[]): number | null {
   const awaited = forward.filter(({ body }) => body.kind !== 'stand_alone' && body.kind !== 'resume');
-  if (awaited.length === 0 || !awaited.every(({ state }) => state === 'done' || state === 'failed'))
+  if (
+    awaited.length === 0 ||
+    !awaited.every((step) => step.state === 'done' || step.state === 'failed' || isWaived(step))
+  )
     return null;
   return Math.max(...awaited.map(({ endedMs }) => endedMs ?? 0));
 }

@@ -19,11 +19,11 @@ import {
 } from '#/manager/store/run-store.ts';
 import { compileRun } from './compile-run.ts';
 import { checkRun } from './run-check.ts';
-import { KINDS, tellRun } from './run-events.ts';
+import { KINDS, tellRun, tellStep } from './run-events.ts';
 import { checkFailback } from './failback-check.ts';
 import { hasBroughtUp } from './run-moves.ts';
 import { isPlanned } from './run-plan.ts';
-import type { RunStep } from './run-step.ts';
+import { canBeSkipped, isWaived, type RunStep } from './run-step.ts';
 import { runView } from './run-view.ts';
 import { callId, type StepWork } from './step-executor.ts';
 
@@ -142,6 +142,28 @@ export class Runs {
     return this.#move(run, { state: 'cleaning', by });
   }
 
+  /** A failed step that the run is to go on without, when it is resumed. */
+  async skip(which: string, key: string, reason: string, by: string): Promise<RunView> {
+    const { changes, clock, db } = this.#context;
+    const run = await this.#find(which);
+    const nowMs = clock.now();
+    const note = `skipped by ${by}: ${reason}`;
+    await db.transaction().execute(async (at) => {
+      // The run's row first, so that nobody resumes it meanwhile.
+      const { state } = run;
+      const isStill =
+        (state === 'failed' || state === 'cancelled') &&
+        (await setRunState(at, run.id, { from: state, state, nowMs }));
+      const step = (await stepsOf(at, run.id)).find((known) => known.key === key);
+      checkSkip(run, { key, step, isStill });
+      const answer = { answer: 'skip', by, atMs: nowMs } as const;
+      await changeSteps(at, run.id, { keys: [key], states: ['failed'] }, { state: 'skipped', note, answer });
+      await tellStep(this.#context, at, run, { step: step!, what: 'skipped', note });
+    });
+    changes.notify('jobs');
+    return this.show(run.id);
+  }
+
   /** Goes on with a run that failed or was stopped: what failed or was left out is tried again. */
   async resume(which: string, by: string): Promise<RunView> {
     const run = await this.#find(which);
@@ -236,13 +258,40 @@ async function prepareSteps(
   await change(keys('forward', ['running']), reset);
   if (to.state !== 'running') return;
   const bad = to.steps.filter(
-    (step) => step.phase === 'forward' && (step.state === 'skipped' || step.state === 'failed'),
+    (step) =>
+      step.phase === 'forward' && (step.state === 'failed' || (step.state === 'skipped' && !isWaived(step))),
   );
   const again = bad.filter((step) => step.state === 'skipped' || step.onFailure === 'abort');
   await change(
     again.map(({ key }) => key),
     reset,
   );
+}
+
+/** Throws not_found, conflict. */
+function checkSkip(run: Run, at: { key: string; step: RunStep | undefined; isStill: boolean }): void {
+  const { key, step, isStill } = at;
+  const hint = `See every step with: antipode runs ${run.id}`;
+  if (step === undefined) throw new Failure('not_found', `run ${run.id} has no step ${key}`, { hint });
+  if (!isStill) {
+    throw new Failure(
+      'conflict',
+      `run ${run.id} is ${run.state}: a step is skipped when its run has failed`,
+      {
+        hint,
+      },
+    );
+  }
+  if (step.state !== 'failed' || step.onFailure === 'continue') {
+    const why = step.state === 'failed' ? 'failed, and nothing waits for it' : `is ${step.state}`;
+    throw new Failure('conflict', `step ${key} of run ${run.id} ${why}: only a failed step is skipped`, {
+      hint,
+    });
+  }
+  if (canBeSkipped(step)) return;
+  throw new Failure('conflict', `step ${key} of run ${run.id} cannot be skipped: ${step.name}`, {
+    hint: `What comes after relies on it. Put right what it failed by, then: antipode plan resume ${run.id}`,
+  });
 }
 
 async function otherRun(db: Database, plan: Run['plan'], but?: string): Promise<Run | undefined> {

@@ -21,6 +21,7 @@ const EXECUTABLE = constants.S_IXUSR;
 
 export async function runCommand(call: StepCall<Body>, directory: string | null): Promise<StepOutcome> {
   const { body, signal } = call;
+  if (directory === null) return failed('forbidden', noPrograms(body.command), HINT);
   const path = await checkProgram(body.command, directory);
   signal.throwIfAborted();
   const child = spawn(path, body.arguments, {
@@ -44,12 +45,13 @@ export async function runCommand(call: StepCall<Body>, directory: string | null)
 
 const HINT = 'The administrator names their directory in the configuration: plan_commands_directory.';
 
+const noPrograms = (command: string): string =>
+  `program ${command}: no programs of plans are run on this manager`;
+
 /** Where the program is. Throws forbidden, not_found. */
 export async function checkProgram(command: string, directory: string | null): Promise<string> {
   if (directory === null) {
-    throw new Failure('forbidden', `program ${command}: no programs of plans are run on this manager`, {
-      hint: HINT,
-    });
+    throw new Failure('forbidden', noPrograms(command), { hint: HINT });
   }
   const path = join(directory, command);
   for (const at of [directory, path]) {
