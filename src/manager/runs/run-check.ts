@@ -26,7 +26,7 @@ export async function checkRun(
   asked: RunRequest,
 ): Promise<Checked> {
   if (asked.site !== undefined) {
-    throw new Failure('usage_invalid', 'only a failback names the site that the VMs come from');
+    throw new Failure('usage_invalid', 'only a failback names the site where the VMs are');
   }
   const record = await parts.plans.find(asked.plan);
   const facts = await parts.plans.facts();
