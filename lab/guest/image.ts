@@ -101,7 +101,8 @@ async function ensureKernel(cache: string): Promise<string> {
   }
 }
 
-async function kernelPackage(): Promise<string | undefined> {
+/** The name of the newest that apt offers. */
+export async function kernelPackage(): Promise<string | undefined> {
   const { stdout } = await run(['apt-cache', 'depends', 'linux-image-cloud-amd64'], { allowFailure: true });
   return /Depends: (linux-image-\S+-cloud-amd64)/.exec(stdout)?.[1];
 }

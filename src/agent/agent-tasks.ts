@@ -18,6 +18,8 @@ import { systemRandom } from '#/lib/system-random.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import type { Baselines } from './baseline/baselines.ts';
 import { runDiscard } from './discard-task.ts';
+import { editDisks } from './edit/edit-disks.ts';
+import type { EditDisks } from './edit/recover-edit.ts';
 import { guestRecords, type GuestRecords } from './guest/guest-records.ts';
 import { removeProbeNamespaces } from './guest/probe-namespace.ts';
 import { runGuestTask } from './guest/run-guest-task.ts';
@@ -42,6 +44,8 @@ import { TaskFiles } from './task-files.ts';
 const STARTS_AT_ONCE = 8;
 /** VMs whose disks are pulled at the same time; the others run on the recovery point until it is their turn. */
 const PULLS_AT_ONCE = 4;
+/** Appliances, each of which takes 768 MiB at most and, without KVM, a processor for a minute. */
+const EDITS_AT_ONCE = 2;
 /** Guests that are probed or worked on at the same time: most of that is waiting. */
 const GUESTS_AT_ONCE = 64;
 const RETRY = { firstMs: 200, maxMs: 10_000 };
@@ -81,6 +85,7 @@ export class AgentTasks {
   readonly #retired: RetiredCopies;
   readonly #starts = new Places(STARTS_AT_ONCE);
   readonly #pulls = new Places(PULLS_AT_ONCE);
+  readonly #edits = new Places(EDITS_AT_ONCE);
   readonly #guests = new Places(GUESTS_AT_ONCE);
   readonly #guestRecords: GuestRecords;
   /** Ids of the orders; without recoveries that a discard of the same orders takes back. */
@@ -249,6 +254,7 @@ export class AgentTasks {
       firmware: { tpmDirectory },
       steps,
       pulls: this.#pulls,
+      editDisks: this.#editDisks,
       isUp: (standing?: RecoverStanding) => {
         place[Symbol.dispose]();
         if (standing === undefined) return;
@@ -267,6 +273,11 @@ export class AgentTasks {
         return await this.#retired.remove(task.retired_id, context.libvirt);
     }
   }
+
+  readonly #editDisks: EditDisks = async (disks, wish, limits) => {
+    using _place = await this.#edits.take(limits.signal);
+    return await editDisks(disks, wish, limits);
+  };
 
   async #endTasks(isMeant: (task: AgentTask) => boolean, why: string): Promise<void> {
     const entries = [...this.#entries.values()].filter(({ task }) => isMeant(task));

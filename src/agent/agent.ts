@@ -29,6 +29,7 @@ import { AgentTasks } from './agent-tasks.ts';
 import { Baselines } from './baseline/baselines.ts';
 import { CodecWorkers } from './codec-workers.ts';
 import { DomainWatch } from './domain-watch.ts';
+import { hasGuestfish } from './edit/appliance.ts';
 import { FenceStore } from './fence-store.ts';
 import { Fencing } from './fencing.ts';
 import { HookKeeper } from './hook-keeper.ts';
@@ -273,6 +274,7 @@ class Agent {
         storage_path: this.#config.storageDirectory,
         storage_free_bytes: bavail * bsize,
         start_hook: this.#hooks.report,
+        edits_disks: hasGuestfish(),
       },
       vms: this.#addresses.added(this.#inventory.vms),
       replications: this.#protections.reports(),

@@ -1,7 +1,7 @@
 /**
  * Brings a VM up on this host from a recovery point that the replication server serves over NBD.
  *
- * Overlay, firmware, network, define, start, sign of life, pull: each step can be repeated. A recovery pulls its disks
+ * Overlay, edit, firmware, network, define, start, sign of life, pull: each step can be repeated. A recovery pulls its disks
  * until it stands alone; a test stays on its overlays, since it is going to be thrown away. A VM that is left off is
  * only defined in a test; in a recovery it is started paused to be pulled, and ended again.
  */
@@ -13,6 +13,7 @@ import { adaptDefinition, type Adapted } from '#/recovery/adapt-definition.ts';
 import type { Journey } from '#/recovery/home-networks.ts';
 import type { Baselines } from './baseline/baselines.ts';
 import { keepDigests } from './baseline/keep-digests.ts';
+import { carryOutEdit, editOf, type EditDisks } from './edit/recover-edit.ts';
 import type { Places } from './places.ts';
 import { checkTarget, domainOf, ownDomain, startNetworks } from './recover-check.ts';
 import { makeOverlays, readDefinition, restoreFirmware, type FirmwarePaths } from './recover-files.ts';
@@ -38,6 +39,7 @@ export type RecoverContext = {
   baselines: Baselines;
   /** Pulls under way at the same time on this host. */
   pulls: Places;
+  editDisks: EditDisks;
   /** The VM was started, and what is left takes long: another VM may start. `standing` is told at once. */
   isUp: (standing: RecoverStanding) => void;
 };
@@ -53,6 +55,8 @@ export type RecoverStanding = {
   no_sign: string | null;
   /** It was not to be started: there is no first instruction and no sign. */
   left_off: boolean;
+  /** Why its addresses were not changed, although they were to be. */
+  not_edited: string | null;
 };
 
 export type RecoverResult = RecoverStanding & {
@@ -85,7 +89,9 @@ export async function runRecover(
     Promise.all([prepare(task, context), states.read(task.id)]),
   );
   let state = kept ?? newState(task, adapted);
-  const domain = await ensureDefined({ task, context, adapted, state, step });
+  const defined = await ensureDefined({ task, context, adapted, state, step, signal });
+  const { domain } = defined;
+  state = defined.state;
   if (!state.started) {
     state = { ...state, started: true };
     await states.write(state);
@@ -132,7 +138,8 @@ async function ensureDefined(parts: {
   adapted: Adapted;
   state: RecoveryState;
   step: Step;
-}): Promise<Domain> {
+  signal: AbortSignal;
+}): Promise<{ domain: Domain; state: RecoveryState }> {
   const { task, context, adapted, state, step } = parts;
   const { libvirt } = context;
   const existing = await ownDomain(libvirt, task, adapted.uuid);
@@ -153,11 +160,37 @@ async function ensureDefined(parts: {
       ]
     : [];
   // Last of all files: a VM that is defined has its overlays, and they are never made anew.
-  const domain = allEnded(files).then(
-    async () => existing ?? (await step('define', () => libvirt.defineDomain(adapted.xml))),
+  const defined = allEnded(files).then(async () => {
+    if (existing !== undefined) return { domain: existing, state };
+    const edited = isNew ? await editBeforeStart(parts) : { xml: xmlAfterEdit(parts), state };
+    const domain = await step('define', () => libvirt.defineDomain(edited.xml));
+    return { domain, state: edited.state };
+  });
+  await allEnded([networks, defined]);
+  return await defined;
+}
+
+/** Of a VM that an earlier try has edited, and that somebody has undefined since. */
+function xmlAfterEdit({ task, adapted, state }: Parameters<typeof ensureDefined>[0]): string {
+  return state.editNote === undefined ? (editOf(task, adapted)?.xml ?? adapted.xml) : adapted.xml;
+}
+
+async function editBeforeStart(
+  parts: Parameters<typeof ensureDefined>[0],
+): Promise<{ xml: string; state: RecoveryState }> {
+  const { task, context, adapted, state, step, signal } = parts;
+  const edit = editOf(task, adapted);
+  if (edit === undefined) return { xml: adapted.xml, state };
+  const { directory } = state;
+  const { editDisks } = context;
+  const remake = () => makeOverlays(task, directory);
+  const { xml, said } = await step(edit.name, (note) =>
+    carryOutEdit(edit, { task, adapted, directory, editDisks, remake, note }, signal),
   );
-  await allEnded([networks, domain]);
-  return await domain;
+  if (said === undefined) return { xml, state };
+  const noted = { ...state, editNote: said };
+  await context.states.write(noted);
+  return { xml, state: noted };
 }
 
 /** An old copy of this very VM, which has yielded, makes room; it is put back when the recovery is taken back. */
@@ -255,6 +288,7 @@ function standingOf(parts: {
     up_ms: isUp ? (signMs ?? firstInstructionMs ?? nowMs) : null,
     no_sign: silence?.message ?? null,
     left_off: isLeftOff,
+    not_edited: awakening.state.editNote ?? null,
   };
 }
 

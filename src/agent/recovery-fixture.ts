@@ -22,7 +22,11 @@ import type { RecoverContext } from './recover-task.ts';
 import { RecoveryStates } from './recovery-state.ts';
 import { RetiredCopies } from './retire/retired-copies.ts';
 import { Baselines } from './baseline/baselines.ts';
+import type { EditDisks } from './edit/recover-edit.ts';
 import { StepLog } from './step-log.ts';
+
+/** For recoveries that change nothing in the disks. */
+export const noEdit: EditDisks = () => Promise.reject(new Error('no edit was asked for'));
 
 /** Reads from here on wait while the point is held; what a guest boots by is before. */
 const HELD_FROM = 4 * 2 ** 20;
@@ -259,6 +263,7 @@ export function recoverContext(
     retired: new RetiredCopies({ ...firmware, dataDirectory: directory, clock: systemClock, changed }),
     baselines: newBaselines(directory, () => libvirt),
     pulls: new Places(1),
+    editDisks: noEdit,
     isUp: changed,
     ...change,
   };

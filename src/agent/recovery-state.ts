@@ -32,6 +32,8 @@ const RecoveryState = Type.Object(
     /** The VM has a software TPM whose state the recovery has put in libvirt's place for it. */
     hasTpm: Type.Boolean(),
     started: Type.Boolean(),
+    /** Why its addresses were not changed, although the recovery was to. */
+    editNote: Type.Optional(Type.String()),
     /** Its guest is not to run: no repeat of the task starts it, but paused while its disks are pulled. */
     isLeftOff: Type.Optional(Type.Literal(true)),
     /** Tells what was written since before its first instruction; not there when nothing does. */

@@ -202,6 +202,8 @@ export const PlanVm = Type.Object(
     addresses: Type.Optional(Type.Array(InterfaceAddresses, { maxItems: 16 })),
     /** How addresses are changed: by the guest's agent, or in its disk before it starts. */
     customize_by: Type.Optional(oneOf('agent', 'disk')),
+    /** Of addresses that cannot be changed: the VM counts as failed, or comes up as it is. */
+    customize_on_failure: Type.Optional(oneOf('abort', 'continue')),
   },
   closed,
 );

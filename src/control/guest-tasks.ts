@@ -84,6 +84,19 @@ export const GuestInterface = Type.Object(
 );
 export type GuestInterface = Static<typeof GuestInterface>;
 
+/** What is changed in a VM's disks before it starts: the addresses and host name of a guest that has no agent. */
+export const DiskEdit = Type.Object(
+  {
+    host_name: nullable(HostName),
+    addresses: Type.Array(GuestInterface, { maxItems: 16 }),
+    timeout_ms: Timeout,
+    /** Of an edit that fails: the recovery fails, or the VM comes up as it is and that is said. */
+    on_failure: Type.Union([Type.Literal('abort'), Type.Literal('continue')]),
+  },
+  closed,
+);
+export type DiskEdit = Static<typeof DiskEdit>;
+
 /** `preview` says what `apply` would do and changes nothing; `restore` undoes what was applied. */
 export const CustomizeTask = Type.Object(
   {

@@ -6,7 +6,7 @@
  * long as the manager is away. Tasks are carried out at least once and are idempotent by their id.
  */
 import { Type, type Static } from 'typebox';
-import { GuestTask } from './guest-tasks.ts';
+import { DiskEdit, GuestTask } from './guest-tasks.ts';
 import { HandoverTask } from './handover-tasks.ts';
 import { PictureTask } from './picture-task.ts';
 import { RemoveRetiredTask } from './retire-tasks.ts';
@@ -180,6 +180,8 @@ export const RecoverTask = Type.Object(
     test_network: Type.Optional(TestNetwork),
     /** Directory on this host for the new disks. */
     storage_path: Type.String({ maxLength: 1024 }),
+    /** Done to the overlays before the VM is defined. */
+    edit: Type.Optional(DiskEdit),
     /** Text on the serial console, or an answer of the guest agent, that counts as a sign of life. */
     sign_of_life: Type.Object(
       { serial_text: Type.Union([Text, Type.Null()]), timeout_ms: Milliseconds },

@@ -226,6 +226,8 @@ export const AgentReport = Type.Object(
         storage_path: Text,
         storage_free_bytes: Bytes,
         start_hook: Type.Optional(StartHookReport),
+        /** What edits disks of VMs that do not run is installed; absent when nobody has looked. */
+        edits_disks: Type.Optional(Type.Boolean()),
         capabilities: Type.Optional(HostCapabilities),
       },
       closed,

@@ -1,6 +1,7 @@
 /** Recoveries as people ask for them: start one, look at it, clean it up. */
 import { DEFAULT_SHUT_DOWN_TIMEOUT_MS } from '#/api/plans.ts';
 import type { RecoveryRequest, RecoveryView } from '#/api/recoveries.ts';
+import type { DiskEdit } from '#/control/guest-tasks.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Context } from './context.ts';
 import { newId } from './ids.ts';
@@ -38,6 +39,8 @@ const TASK_OF_STEP: Record<string, (jobId: string) => string> = {
 export type StartOptions = {
   id?: string;
   storagePath?: string | null;
+  /** Its addresses are changed in its disks, before its first start. */
+  edit?: DiskEdit;
   /** The VM is left off. */
   start?: false;
   /** The protected site is known not to answer, and is not asked. */
@@ -222,6 +225,7 @@ function settingsOf(asked: RecoveryRequest, options: StartOptions) {
   return {
     point: asked.point ?? 0,
     storage_path: options.storagePath ?? null,
+    ...(options.edit === undefined ? {} : { edit: options.edit }),
     ...(options.start === undefined ? {} : { start: options.start }),
     networks: asked.networks ?? {},
     test_network: asked.test_network ?? null,

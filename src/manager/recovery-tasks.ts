@@ -43,6 +43,7 @@ export function recoverTask(
     networks: request.networks,
     ...(request.purpose === 'test' ? {} : { journey, retires_old_copy: true }),
     ...(request.start === false ? { start: false } : {}),
+    ...(request.edit === undefined ? {} : { edit: request.edit }),
     // A test is isolated unless it was told which networks to use.
     ...(testNetwork === undefined ? {} : { test_network: testNetwork }),
     default_network: request.purpose === 'test' ? null : defaultNetwork(host),

@@ -6,6 +6,8 @@ export type WantedNic = Omit<GuestInterface, 'nic'> & {
   name: string;
   /** Its MAC address here, and at the protected site: definitions may go by either. */
   macs: string[];
+  /** For a guest that does not run, whose names of interfaces are not known: matched by this. */
+  byMac?: { mac: string; setName?: string };
 };
 
 export function isStatic<T extends string>(addresses: T | string[] | undefined): addresses is string[] {
@@ -17,7 +19,7 @@ function addressesOf({ ipv4, ipv6 }: WantedNic): string[] {
 }
 
 /** JSON is YAML, and needs no rules of quoting. One file for all interfaces. */
-export function netplanFile(nics: readonly WantedNic[]): string {
+export function netplanFile(nics: readonly WantedNic[], renderer?: string): string {
   const ethernets = nics.map((nic) => {
     const routes = [
       ...(nic.gateway4 ? [{ to: '0.0.0.0/0', via: nic.gateway4 }] : []),
@@ -26,6 +28,7 @@ export function netplanFile(nics: readonly WantedNic[]): string {
     const servers = nic.dns === undefined ? {} : { addresses: nic.dns };
     const search = nic.search === undefined ? {} : { search: nic.search };
     const definition = {
+      ...matchOf(nic),
       ...(nic.ipv4 === undefined ? {} : { dhcp4: nic.ipv4 === 'dhcp' }),
       ...(nic.ipv6 === undefined ? {} : { dhcp6: nic.ipv6 === 'dhcp', 'accept-ra': !isStatic(nic.ipv6) }),
       ...(addressesOf(nic).length === 0 ? {} : { addresses: addressesOf(nic) }),
@@ -36,8 +39,18 @@ export function netplanFile(nics: readonly WantedNic[]): string {
     };
     return [nic.name, definition] as const;
   });
-  const network = { version: 2, ethernets: Object.fromEntries(ethernets) };
+  const network = {
+    version: 2,
+    ...(renderer === undefined ? {} : { renderer }),
+    ethernets: Object.fromEntries(ethernets),
+  };
   return `${JSON.stringify({ network }, null, 2)}\n`;
+}
+
+function matchOf({ byMac }: WantedNic): Record<string, unknown> {
+  if (byMac === undefined) return {};
+  const { mac, setName } = byMac;
+  return { match: { macaddress: mac }, ...(setName === undefined ? {} : { 'set-name': setName }) };
 }
 
 /** A connection of NetworkManager's that comes before all others of that interface. */
@@ -46,10 +59,11 @@ export function networkManagerFile(nic: WantedNic): string {
     '[connection]',
     `id=antipode-${nic.name}`,
     'type=ethernet',
-    `interface-name=${nic.name}`,
+    ...(nic.byMac === undefined ? [`interface-name=${nic.name}`] : []),
     'autoconnect=true',
     'autoconnect-priority=999',
     '',
+    ...(nic.byMac === undefined ? [] : ['[ethernet]', `mac-address=${nic.byMac.mac}`, '']),
     '[ipv4]',
     ...managedFamily(nic.ipv4, nic.gateway4, serversOf(nic, 4)),
     '',

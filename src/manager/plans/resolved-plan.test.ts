@@ -42,6 +42,7 @@ test('a bare plan gives every VM the defaults, on networks of the same name here
     host_name: null,
     addresses: [],
     customize_by: 'agent',
+    customize_on_failure: 'abort',
   });
 });
 

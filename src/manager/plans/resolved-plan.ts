@@ -46,6 +46,7 @@ export type ResolvedVm = {
   /** As the guest is to have them; empty when nothing is changed. */
   addresses: InterfaceAddresses[];
   customize_by: 'agent' | 'disk';
+  customize_on_failure: 'abort' | 'continue';
 };
 
 /** Programs in guests name their VM by its UUID in every step. */
@@ -138,6 +139,7 @@ function resolveVm(
     host_name: settings.host_name ?? null,
     addresses: known.preview.interfaces.flatMap(({ after }) => after ?? []),
     customize_by: settings.customize_by ?? 'agent',
+    customize_on_failure: settings.customize_on_failure ?? 'abort',
   };
 }
 

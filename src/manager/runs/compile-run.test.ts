@@ -125,7 +125,8 @@ test('of a VM that is left off nothing follows its recovery but its disks, and t
   );
   assert.equal(leftOutNote(planVm('spare', { start: 'off' })), 'left off');
   const byDisk: Partial<RunVm> = { customize: { by: 'disk', hostName: 'new', addresses: [] } };
-  assert.equal(leftOutNote(planVm('web', byDisk)), 'addresses were not changed');
+  assert.equal(leftOutNote(planVm('web', byDisk)), null);
+  assert.equal(leftOutNote(planVm('web', { ...byDisk, start: 'off' })), 'left off');
   assert.equal(leftOutNote(planVm('web', { ...change, start: 'on' })), null);
 });
 

@@ -42,6 +42,7 @@ export async function checkFailback(context: Context, peers: Peers, asked: RunRe
       host_name: null,
       addresses: [],
       customize_by: 'agent',
+      customize_on_failure: 'abort',
     } as const;
     if (replica.state === 'kept') add(notProtected(vm.vmName, peer, moved.plan));
     return checkVm(context, { asked, vm: about, replica, jobs, isSilent: false });

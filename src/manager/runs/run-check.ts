@@ -151,7 +151,12 @@ function runPlan(
       customize:
         vm.addresses.length === 0 && vm.host_name === null
           ? null
-          : { by: vm.customize_by, hostName: vm.host_name, addresses: vm.addresses },
+          : {
+              by: vm.customize_by,
+              hostName: vm.host_name,
+              addresses: vm.addresses,
+              onFailure: vm.customize_on_failure,
+            },
       point: choices.get(vm.vm_uuid)?.choice ?? { from: 'newest' },
       isSourceSilent: choices.get(vm.vm_uuid)?.vm.source === 'silent',
     })),

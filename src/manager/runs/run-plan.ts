@@ -25,7 +25,13 @@ export type RunVm = {
   health: HealthProbe[];
   before: PlanStep[];
   after: PlanStep[];
-  customize: { by: 'agent' | 'disk'; hostName: string | null; addresses: InterfaceAddresses[] } | null;
+  customize: {
+    by: 'agent' | 'disk';
+    hostName: string | null;
+    addresses: InterfaceAddresses[];
+    /** `continue`: it comes up as it is, and that is said. */
+    onFailure?: 'abort' | 'continue';
+  } | null;
   /** Its guest gets the addresses back that it had before another site gave it others. */
   restore?: true;
   point: PointChoice;

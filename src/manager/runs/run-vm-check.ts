@@ -3,6 +3,7 @@ import type { RunRequest, RunVmCheck } from '#/api/runs.ts';
 import type { ReplicaReport } from '#/control/reports.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
 import type { Context } from '#/manager/context.ts';
+import type { AgentMember } from '#/manager/inventory.ts';
 import type { ResolvedVm } from '#/manager/plans/resolved-plan.ts';
 import { checkName, checkOthers, checkReplica, chooseHost } from '#/manager/recovery-check.ts';
 import type { Job } from '#/manager/store/job-store.ts';
@@ -18,7 +19,7 @@ export type Found = { vm: RunVmCheck; choice: PointChoice; failures: Failure[]; 
 /** What of a plan's VM is looked at. */
 type CheckedVm = Pick<
   ResolvedVm,
-  'vm_uuid' | 'vm_name' | 'priority' | 'host' | 'host_name' | 'customize_by'
+  'vm_uuid' | 'vm_name' | 'priority' | 'host' | 'host_name' | 'customize_by' | 'customize_on_failure'
 > & { addresses: readonly unknown[] };
 
 type About = {
@@ -38,7 +39,7 @@ export function checkVm(context: Context, about: About): Found {
   const ageMs = point === undefined ? null : Math.max(0, context.clock.now() - point.moment_ms);
   const late = isNewest ? behind(vm, ageMs, replica) : undefined;
   const warnings: string[] = [];
-  checkAddresses(about, { failures, warnings });
+  checkEdit(vm, host, { failures, warnings });
   if (isPlanned(asked.kind) && isSilent) failures.push(silent(vm));
   if (late !== undefined && isPlanned(asked.kind)) failures.push(late);
   else if (late !== undefined) warnings.push(late.message);
@@ -105,14 +106,21 @@ function checkTaken(
   if (!isTest && replica.state === 'recovered') failures.push(recoveredAlready(vm));
 }
 
-/** `customize_by: disk`. A disaster does not go without a VM for that; it comes up as it is, and that is said. */
-function checkAddresses({ asked, vm }: About, found: { failures: Failure[]; warnings: string[] }): void {
-  if (vm.customize_by !== 'disk' || (vm.addresses.length === 0 && vm.host_name === null)) return;
-  if (asked.kind !== 'disaster') found.failures.push(notYet(vm, '"customize_by: disk"'));
-  else
-    found.warnings.push(
-      `addresses and host name of ${vm.vm_name} will not be changed: "customize_by: disk" cannot be carried out yet`,
-    );
+/** Addresses by disk need what edits disks on the host; whether the guest can be edited is known when it is opened. */
+function checkEdit(
+  vm: CheckedVm,
+  host: AgentMember | undefined,
+  { failures, warnings }: { failures: Failure[]; warnings: string[] },
+): void {
+  const isEdited = vm.customize_by === 'disk' && (vm.addresses.length > 0 || vm.host_name !== null);
+  if (!isEdited || host?.report?.host.edits_disks !== false) return;
+  const failure = new Failure(
+    'vm_unsupported',
+    `addresses of ${vm.vm_name} are changed in its disks, and host ${host.name} has no guestfish`,
+    { hint: 'Install it there (Debian: guestfish libguestfs-xfs), or set customize_by: agent.' },
+  );
+  if (vm.customize_on_failure === 'abort') failures.push(failure);
+  else warnings.push(`addresses of ${vm.vm_name} will not be changed: host ${host.name} has no guestfish`);
 }
 
 function tooYoung(vm: CheckedVm): Failure {
@@ -124,12 +132,6 @@ function tooYoung(vm: CheckedVm): Failure {
 function recoveredAlready(vm: CheckedVm): Failure {
   return new Failure('conflict', `VM ${vm.vm_name} was recovered here already`, {
     hint: 'It runs at this site. To have it protected again: antipode reprotect --help',
-  });
-}
-
-function notYet(vm: CheckedVm, what: string): Failure {
-  return new Failure('vm_unsupported', `${what} of VM ${vm.vm_name} cannot be carried out yet`, {
-    hint: 'Take it out of the plan.',
   });
 }
 

@@ -98,19 +98,31 @@ test('a VM that the plan leaves off is ordered so, is off when it is there, and 
   assert.equal(step?.note, 'left off; its probes were left out');
 });
 
-test('addresses that nothing changes keep a test back, and a disaster says so and goes on', async () => {
+test('addresses by disk are ordered with the recovery of every kind, and a VM that came up without them says so', async () => {
   await using sites = await twoSites();
-  const { east } = sites;
-  await planned(sites, { ledger: { customize_by: 'disk', host_name: 'books' } });
-  const ask = (kind: string): Promise<RunCheck> =>
-    east.api<RunCheck>('POST', '/runs/check', { plan: 'all', kind });
-  for (const kind of ['test', 'migration']) {
-    const { refusals } = await ask(kind);
-    assert.match(refusals.map(({ message }) => message).join(), /"customize_by: disk" of VM ledger cannot/);
+  const { east, eastAgent, eastServer } = sites;
+  const addresses = [{ nic: 0, ipv4: ['10.2.0.80/24'], gateway4: '10.2.0.1' }];
+  const own = { customize_by: 'disk', customize_on_failure: 'continue', host_name: 'books', addresses };
+  await planned(sites, { ledger: own });
+  for (const kind of ['test', 'migration', 'disaster']) {
+    const check = await east.api<RunCheck>('POST', '/runs/check', { plan: 'all', kind });
+    assert.deepEqual([check.refusals, check.warnings], [[], []], kind);
   }
-  const check = await ask('disaster');
-  assert.deepEqual([check.is_possible, check.refusals], [true, []]);
-  assert.match(check.warnings.join(), /addresses and host name of ledger will not be changed/);
+  const run = await east.api<RunView>('POST', '/runs', { plan: 'all', kind: 'test' });
+  await eastServer.finish(doneTask((await eastServer.task('open_view')).id, VIEW));
+  const recover = await eastAgent.task('recover');
+  assert(recover.kind === 'recover');
+  assert.deepEqual(recover.edit, {
+    host_name: 'books',
+    addresses,
+    timeout_ms: 600_000,
+    on_failure: 'continue',
+  });
+  const not = 'The addresses were not changed: its root is encrypted';
+  await eastAgent.finish(doneTask(recover.id, { ...UP, not_edited: not }));
+  const asked = await until(east, run.id, isAsked);
+  assert.equal(asked.steps!.find(({ key }) => key === 'vm1-recover')?.note, not);
+  assert(!asked.steps!.some(({ key }) => key === 'vm1-addresses'), 'nothing waits for an agent in the guest');
 });
 
 test('a run is refused with everything that is known, a disaster says in advance what it will not bring up', async () => {

@@ -34,7 +34,7 @@ export function vmSteps(
     const late = vm.health.filter(({ kind }) => !BEFORE_ADDRESSES.includes(kind));
     front = probes(draft, vm, { list: early, prefix: `${name}-sign`, front });
     if (vm.customize?.by === 'agent') {
-      const { hostName, addresses } = vm.customize;
+      const { hostName, addresses, onFailure = 'abort' } = vm.customize;
       const key = add(draft, {
         key: `${name}-addresses`,
         name: `give ${vm.vmName} its addresses`,
@@ -42,6 +42,7 @@ export function vmSteps(
         body: { kind: 'customize', recover, hostName, addresses },
         ...front,
         timeoutMs: CUSTOMIZE_MS + MARGIN_MS,
+        onFailure,
       });
       front = { after: [key], needs: [key] };
     }
@@ -67,9 +68,10 @@ export function vmSteps(
 
 /** What the plan says of the VM and the run does not do, for people; null when there is nothing. */
 export function leftOutNote({ start, customize, restore, health, after }: RunVm): string | null {
-  const unchanged = customize === null ? [] : ['addresses were not changed'];
-  if (restore === true && start === 'off') unchanged.push('its own addresses were not given back');
-  if (start === 'on') return customize?.by === 'disk' ? unchanged[0]! : null;
+  if (start === 'on') return null;
+  // What is changed in its disks is changed without it.
+  const unchanged = customize?.by === 'agent' ? ['addresses were not changed'] : [];
+  if (restore === true) unchanged.push('its own addresses were not given back');
   const out = [
     ...(health.length > 0 ? ['its probes'] : []),
     ...(after.length > 0 ? ['its steps after'] : []),

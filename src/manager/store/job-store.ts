@@ -1,5 +1,6 @@
 /** Jobs of the manager and their steps. A step is recorded before it begins and after it ended. */
 import type { Selectable } from 'kysely';
+import type { DiskEdit } from '#/control/guest-tasks.ts';
 import type { FailureReport } from '#/control/reports.ts';
 import type { JobState, RecoveryRequest } from '#/api/recoveries.ts';
 import type { Database } from './database.ts';
@@ -17,6 +18,8 @@ export type JobRequest = Required<Omit<RecoveryRequest, 'vm' | 'force'>> & {
   /** Of a plan's VM: the directory for its disks. */
   storage_path: string | null;
   server_id: string;
+  /** Of a plan's VM whose addresses are changed in its disks. */
+  edit?: DiskEdit;
   /** Of a plan's VM that is left off; otherwise it is started. */
   start?: false;
 };

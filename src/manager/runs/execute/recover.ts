@@ -4,6 +4,7 @@
  * The job's id follows from the run, the step and the try, so a repeated step finds it. A job of an earlier try that
  * still goes on is followed; one that failed is cleaned up before the next begins.
  */
+import type { DiskEdit } from '#/control/guest-tasks.ts';
 import { failureIn } from '#/lib/failure.ts';
 import type { Clock } from '#/lib/clock.ts';
 import type { RecoveryRequest, RecoveryView } from '#/api/recoveries.ts';
@@ -23,6 +24,7 @@ export type RecoveryPort = {
     options: {
       id: string;
       storagePath: string | null;
+      edit?: DiskEdit;
       /** The VM is left off. */
       start?: false;
       /** The protected site is known not to answer, and is not asked. */
@@ -36,6 +38,8 @@ export type RecoveryPort = {
 
 /** Programs that do not report at the moment may do so soon: the manager may just have started. */
 const PATIENCE_MS = 60_000;
+/** libguestfs takes some seconds with KVM, a minute without, and more when it starts on a host for the first time. */
+const DISK_EDIT_TIMEOUT_MS = 600_000;
 
 export function recoverExecutors(
   recoveries: RecoveryPort,
@@ -102,11 +106,26 @@ function start(call: StepCall<Body>, recoveries: RecoveryPort, id: string) {
     {
       id,
       storagePath: vm.storagePath,
+      ...editOf(vm),
       ...(vm.start === 'off' ? { start: false } : {}),
       isSourceSilent: vm.isSourceSilent,
       within: hold,
     },
   );
+}
+
+/** Before its first instruction, also of a VM that is left off. */
+function editOf({ customize }: RunVm): { edit?: DiskEdit } {
+  if (customize?.by !== 'disk') return {};
+  const { hostName, addresses, onFailure } = customize;
+  return {
+    edit: {
+      host_name: hostName,
+      addresses,
+      timeout_ms: DISK_EDIT_TIMEOUT_MS,
+      on_failure: onFailure ?? 'abort',
+    },
+  };
 }
 
 function testNetworks({ networks, router }: StepCall['run']['plan']['test']) {
@@ -126,7 +145,7 @@ function standing(job: RecoveryView, vm: RunVm, isNewest: boolean): StepOutcome 
   const isOff = job.result?.['left_off'] === true;
   const isUp = typeof upMs === 'number' || isOff || job.state === 'ready' || job.state === 'done';
   if (!isUp) return notUp(job, isNewest);
-  const note = leftOutNote(vm);
+  const note = standingNote(job, vm);
   return {
     state: 'done',
     ...(note === null ? {} : { note }),
@@ -141,6 +160,13 @@ function standing(job: RecoveryView, vm: RunVm, isNewest: boolean): StepOutcome 
       up_ms: isOff ? null : typeof upMs === 'number' ? upMs : job.updated_ms,
     },
   };
+}
+
+/** What of the plan was not done. */
+function standingNote({ result }: RecoveryView, vm: RunVm): string | null {
+  const notEdited = result?.['not_edited'];
+  const said = [leftOutNote(vm), typeof notEdited === 'string' ? notEdited : null];
+  return said.filter((text) => text !== null).join('; ') || null;
 }
 
 function notUp(job: RecoveryView, isNewest: boolean): StepOutcome {
