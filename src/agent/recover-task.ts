@@ -1,7 +1,7 @@
 /**
  * Brings a VM up on this host from a recovery point that the replication server serves over NBD.
  *
- * Overlay, edit, firmware, network, define, start, sign of life, pull: each step can be repeated. A recovery pulls its disks
+ * Overlay, firmware, edit, network, define, start, sign of life, pull: each can be repeated. A recovery pulls its disks
  * until it stands alone; a test stays on its overlays, since it is going to be thrown away. A VM that is left off is
  * only defined in a test; in a recovery it is started paused to be pulled, and ended again.
  */

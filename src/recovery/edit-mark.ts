@@ -1,5 +1,5 @@
 /**
- * What an edit of its disks leaves in a VM's definition: at which site its addresses were as they are kept in the guest,
+ * What an edit of its disks leaves in a VM's definition: at which site its addresses were those kept in the guest,
  * so that they are put back when it comes home; and the MAC addresses that an edit goes by. Pure.
  */
 import { createHash } from 'node:crypto';

@@ -1,7 +1,7 @@
 /**
  * What is changed in the files of a guest that does not run, so that it comes up with other addresses. Pure.
  *
- * The same files as the agent's way writes (src/agent/guest/customize.sh), but interfaces go by their MAC address: their
+ * The same files as the agent's way writes (src/agent/guest/customize.sh), but interfaces go by their MAC address:
  * names are given when the guest runs. Only ifupdown knows no other way than names, which the guest's own files tell
  * or which there is but one of.
  */

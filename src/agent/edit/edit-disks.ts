@@ -1,5 +1,5 @@
 /**
- * Gives a VM that does not run its addresses and host name, by its disks, or takes that back. It is done to the overlays
+ * Gives a VM that does not run its addresses and host name by its disks, or takes that back. It is done to overlays
  * of a recovery before their VM is defined (src/agent/recover-task.ts), so an edit that was cut is never started: its
  * overlays are made anew.
  */

@@ -38,8 +38,8 @@ export function editOf(task: RecoverTask, adapted: Adapted): RecoverEdit | undef
 }
 
 /**
- * Answers the definition to go on with, and what is to be said. `remake` makes the overlays anew. Throws what `editDisks`
- * throws when the plan does not go on without.
+ * Answers the definition to go on with, and what is to be said. `remake` makes the overlays anew. Throws what
+ * `editDisks` throws when the plan does not go on without it.
  */
 export async function carryOutEdit(
   edit: RecoverEdit,
