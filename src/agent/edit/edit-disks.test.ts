@@ -11,7 +11,8 @@ import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { hasCode } from '#/lib/failure.ts';
-import { createOverlay } from '#/agent/qcow2-overlay.ts';
+import { makeOverlays } from '#/agent/recover-files.ts';
+import { ServedPoint } from '#/agent/recovery-fixture.ts';
 import { applianceEnvironment } from '#lab/guest/appliance-kernel.ts';
 import { Appliance, quoted } from './appliance.ts';
 import { editDisks, editRoot } from './edit-disks.ts';
@@ -224,22 +225,7 @@ for (const { disk, what, why } of HARMFUL) {
 
 test('Names that mean something to a shell are names', { timeout: BOOT_MS }, async () => {
   const { tree } = await mountRoot(appliance, (device) => device === '/dev/sdd');
-  const names = [
-    'a b',
-    'a"b',
-    "a'b",
-    '$(id)',
-    '`id`',
-    'a|b',
-    '#a',
-    '-a',
-    '~',
-    'a\\b',
-    'a\nb',
-    'ü',
-    '*',
-    '<!id',
-  ];
+  const names = ['a b"\'|$(id)`id`', '~', 'a\\b', 'a\nb', 'ü*'];
   for (const name of names) {
     await tree.write(`/etc/${name}`, name, { mode: 0o644, like: '/etc' });
     assert.equal(await tree.read(`/etc/${name}`), name, quoted(name));
@@ -270,35 +256,33 @@ test(
   { timeout: BOOT_MS },
   async () => {
     await appliance.close();
-    const below = await readFile(image('sdd'));
-    const overlay = async (name: string) => {
-      const path = join(directory, `${name}.qcow2`);
-      await createOverlay(path, below.length, { name: image('sdd'), format: 'raw' });
-      return { path, format: 'qcow2' } as const;
-    };
+    await mkdir(join(directory, 'point'));
+    await using point = new ServedPoint(join(directory, 'point'), { vda: await readFile(image('sdd')) });
+    await point.start();
+    const task = point.task({ id: 'job-1-recover' });
+    const disk = { path: join(directory, 'vda.qcow2'), format: 'qcow2' } as const;
+
+    await makeOverlays(task, directory);
     const stop = new AbortController();
-    const cut = editDisks([await overlay('cut')], WISH, {
-      signal: stop.signal,
-      timeoutMs: BOOT_MS,
-      isEmulated: true,
-    });
+    const limits = { timeoutMs: BOOT_MS, isEmulated: true };
+    const cut = editDisks([disk], WISH, { ...limits, signal: stop.signal });
     const rejected = assert.rejects(cut, /stopped by the test/);
     setImmediate(() => stop.abort(new Error('stopped by the test')));
     await rejected;
-    const late = editDisks([await overlay('late')], WISH, {
-      signal: forever,
-      timeoutMs: 200,
-      isEmulated: true,
-    });
+    const late = editDisks([disk], WISH, { ...limits, signal: forever, timeoutMs: 200 });
     await assert.rejects(late, (error: Error) => hasCode(error, 'timeout'));
 
-    const disk = await overlay('whole');
+    await makeOverlays(task, directory);
     const edited = await editDisks([disk], WISH, { signal: forever, timeoutMs: BOOT_MS, isEmulated: true });
     assert.equal(edited.method, 'cloud-init');
     const raw = join(directory, 'whole.raw');
     await run('qemu-img', ['convert', '-O', 'raw', disk.path, raw]);
-    const { stdout } = await run('debugfs', ['-R', 'cat /etc/hostname', raw]);
-    assert.equal(stdout, 'books\n');
-    assert.deepEqual(await readFile(image('sdd')), below);
+    const nameIn = async (path: string) => (await run('debugfs', ['-R', 'cat /etc/hostname', path])).stdout;
+    assert.equal(await nameIn(raw), 'books\n');
+
+    // What is below was not touched: new overlays show the guest as it was.
+    await makeOverlays(task, directory);
+    await run('qemu-img', ['convert', '-O', 'raw', disk.path, raw]);
+    assert.equal(await nameIn(raw), 'old\n');
   },
 );

@@ -41,7 +41,10 @@ export async function mountRoot(
   const [root, another] = roots;
   if (root === undefined) throw refused(`no Linux was found on an ext4 or xfs of the VM`, hintOf(unopened));
   if (another !== undefined) {
-    const devices = roots.map(({ device }) => device).join(', ');
+    const devices = roots
+      .map(({ device }) => device)
+      .toSorted()
+      .join(', ');
     throw refused(`the VM has more than one Linux: on ${devices}`, 'Set customize_by: agent.');
   }
   await appliance.run('mount', root.device, '/');
