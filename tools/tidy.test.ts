@@ -34,6 +34,7 @@ const PACKAGES: Record<string, readonly string[]> = {
     '@fastify/swagger',
     'typebox',
     'kysely',
+    'openid-client',
     'nodemailer',
     'pg',
     '@peculiar/x509',

@@ -74,6 +74,8 @@ export const SignIn = Type.Object(
     site_name: Name,
     /** Nobody can sign in yet: the first administrator is made with the link of `antipode admin first-link`. */
     needs_first_administrator: Type.Boolean(),
+    /** Besides a name and a password: a button with this label that leads to this address. */
+    single_sign_on: nullable(Type.Object({ label: Text, path: Text }, closed)),
   },
   closed,
 );

@@ -1,6 +1,7 @@
 /** The manager's configuration (docs/operate/configuration.md), typed and frozen. */
 import { join } from 'node:path';
 import { absolutePath, optional, port, readConfig, section, text, type ConfigOf } from '#/lib/config.ts';
+import { openidConnect } from './access/oidc-config.ts';
 
 const PORT = 7480;
 
@@ -15,6 +16,7 @@ const MANAGER = {
   socketPath: optional(absolutePath, '/run/antipode/manager.sock'),
   databaseUrl: optional(text, ''),
   /** Programs that plans may run, which only root can put there. Null: none. */
+  openidConnect,
   planCommandsDirectory: optional(absolutePath, null),
   /** TrueType fonts for reports with characters outside Latin-1. Null: Debian's. */
   reportFontsDirectory: optional(absolutePath, null),

@@ -11,6 +11,7 @@ import type { Clock } from '#/lib/clock.ts';
 import { Failure } from '#/lib/failure.ts';
 import { failureFields, type Log } from '#/lib/log.ts';
 import type { Random } from '#/lib/random.ts';
+import { OidcClient } from './access/oidc-client.ts';
 import { Sessions } from './access/sessions.ts';
 import { UserAdmin } from './access/user-admin.ts';
 import { Users } from './access/users.ts';
@@ -30,6 +31,7 @@ import { HandoverSteps } from './handover-steps.ts';
 import { Handovers } from './handovers.ts';
 import { JobLease } from './job-lease.ts';
 import { listenHttps, listenUnix, secureOptions } from './http/listeners.ts';
+import { CALLBACK } from './http/oidc-routes.ts';
 import { createApplication, type UnixSockets } from './http/server.ts';
 import { Inventory } from './inventory.ts';
 import { CLAIMS_TELL_EVERY_MS, NOTICES_LOOK_EVERY_MS, SYNC_EVERY_MS } from './limits.ts';
@@ -82,6 +84,7 @@ export class Manager implements AsyncDisposable {
   readonly users: Users;
   readonly userAdmin: UserAdmin;
   readonly audit: Audit;
+  readonly oidc: OidcClient | undefined;
   readonly peers: Peers;
   readonly rebuild: Rebuild;
   readonly claims: Claims;
@@ -131,6 +134,14 @@ export class Manager implements AsyncDisposable {
     this.sessions = new Sessions(context);
     this.users = new Users(context, wrong);
     this.audit = new Audit(context);
+    const { openidConnect } = context.config;
+    this.oidc =
+      openidConnect === null
+        ? undefined
+        : new OidcClient(context, openidConnect, {
+            redirectUri: () => `${openidConnect.publicUrl ?? this.url}${CALLBACK}`,
+            wrong,
+          });
     this.userAdmin = new UserAdmin(context, this.users, this.sessions);
     this.peers = new Peers(context, this.admission, () => this.#keys);
     this.rebuild = new Rebuild(context, this.peers);
@@ -201,6 +212,12 @@ export class Manager implements AsyncDisposable {
   get port(): number {
     const address = this.#https?.address();
     return typeof address === 'object' && address !== null ? address.port : this.context.config.listen.port;
+  }
+
+  /** Where people and programs reach it. */
+  get url(): string {
+    const { advertisedHost: host } = this.context.config;
+    return `https://${host.includes(':') ? `[${host}]` : host}:${this.port}`;
   }
 
   get stopping(): AbortSignal {

@@ -40,6 +40,7 @@ export class TestSite implements AsyncDisposable {
       advertisedHost: '127.0.0.1',
       socketPath: joinPath(directory, 'manager.sock'),
       databaseUrl: databaseUrl ?? sqliteIn(joinPath(directory, 'data')),
+      openidConnect: null,
       planCommandsDirectory: null,
       reportFontsDirectory: null,
       alarmTargetsFile: null,
@@ -55,10 +56,10 @@ export class TestSite implements AsyncDisposable {
   }
 
   /** Stops the manager and starts it again on the same address, as after an upgrade. */
-  async restart(): Promise<void> {
+  async restart(change: Partial<ManagerConfig> = {}): Promise<void> {
     await this.stop();
     const listen = { host: '127.0.0.1', port: this.#port };
-    this.manager = await startManager({ ...this.config, listen });
+    this.manager = await startManager({ ...this.config, listen, ...change });
     this.#isStopped = false;
   }
 

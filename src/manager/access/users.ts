@@ -121,6 +121,18 @@ export class Users {
     });
   }
 
+  /** Loudly: such a user is for when the identity provider is down, and its use is looked into after. */
+  async tellBreakGlass(user: UserRow, address: string): Promise<void> {
+    const { db, events, log } = this.#context;
+    log.warning('access.break_glass', { user: user.name, address });
+    await events.record(db, {
+      kind: 'access.break_glass',
+      severity: 'error',
+      subject: { kind: 'user', id: user.id },
+      message: `the break-glass user ${user.name} signed in from ${address}`,
+    });
+  }
+
   /** Wrong passwords of before count no more. */
   async forgive(key: string): Promise<void> {
     await forgetSignInFailures(this.#context.db, sha256(key));

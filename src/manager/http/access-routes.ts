@@ -34,10 +34,11 @@ const SIGN_IN: readonly Route[] = [
     tag,
     summary: 'How people sign in here',
     reply: SignIn,
-    handle: async (_input, { context, users }) => ({
+    handle: async (_input, { context, oidc, users }) => ({
       site_id: context.identity.siteId,
       site_name: context.config.siteName,
       needs_first_administrator: await users.needsFirst(),
+      single_sign_on: oidc === undefined ? null : { label: oidc.config.label, path: '/api/v1/sign-in/start' },
     }),
   }),
   route({
@@ -52,6 +53,7 @@ const SIGN_IN: readonly Route[] = [
     handle: async (input, manager) => {
       checkOwnPage(input);
       const user = await manager.users.signIn(input.body.name, input.body.password, input.remoteAddress);
+      if (user.is_break_glass === 1) await manager.users.tellBreakGlass(user, input.remoteAddress);
       return begin(manager, user, input);
     },
   }),
@@ -82,9 +84,7 @@ const SIGN_IN: readonly Route[] = [
         throw new Failure('forbidden', 'the first link is made by root on the manager itself');
       }
       const { token, expiresMs } = await manager.users.createFirstToken();
-      const host = manager.context.config.advertisedHost;
-      const url = `https://${host.includes(':') ? `[${host}]` : host}:${manager.port}/first#${token}`;
-      return { url, token, expires_ms: expiresMs };
+      return { url: `${manager.url}/first#${token}`, token, expires_ms: expiresMs };
     },
   }),
 ];

@@ -55,13 +55,13 @@ export class Answer {
   readonly status: number;
   readonly body: unknown;
   readonly type: string;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: Readonly<Record<string, string | string[]>>;
 
   constructor(
     status: number,
     body?: unknown,
     type = 'application/json; charset=utf-8',
-    headers: Readonly<Record<string, string>> = {},
+    headers: Readonly<Record<string, string | string[]>> = {},
   ) {
     this.status = status;
     this.body = body;

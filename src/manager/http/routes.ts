@@ -6,6 +6,7 @@ import { AUDIT_ROUTES } from './audit-routes.ts';
 import { CONTROL_ROUTES } from './control-routes.ts';
 import { FENCE_ROUTES } from './fence-routes.ts';
 import { OVERVIEW_ROUTES } from './overview-routes.ts';
+import { OIDC_ROUTES } from './oidc-routes.ts';
 import { PAGE_ROUTES } from './page-routes.ts';
 import { PEER_ROUTES } from './peer-routes.ts';
 import { PLAN_ROUTES } from './plan-routes.ts';
@@ -31,6 +32,7 @@ export const ROUTES: readonly Route[] = [
   ...RUN_ROUTES,
   ...FENCE_ROUTES,
   ...ACCESS_ROUTES,
+  ...OIDC_ROUTES,
   ...USER_ROUTES,
   ...ADMIN_ROUTES,
   ...AUDIT_ROUTES,

@@ -1,0 +1,87 @@
+/** Signing in by a provider of identities: to it, and back from it. */
+import { Type } from 'typebox';
+import { Failure } from '#/lib/failure.ts';
+import { knownGrants, type OidcClient } from '#/manager/access/oidc-client.ts';
+import { cookieName, setCookie } from '#/manager/access/session-cookie.ts';
+import type { Manager } from '#/manager/manager.ts';
+import { listGroups } from '#/manager/store/group-store.ts';
+import { Answer, route, type Route } from './route.ts';
+
+const tag = 'access';
+const START = '/api/v1/sign-in/start';
+export const CALLBACK = '/api/v1/sign-in/callback';
+const Short = Type.Optional(Type.String({ maxLength: 4096 }));
+
+export const OIDC_ROUTES: readonly Route[] = [
+  route({
+    method: 'GET',
+    path: START,
+    roles: ['anonymous'],
+    tag,
+    summary: 'Sends the browser to the provider of identities (OpenID Connect)',
+    handle: async (_input, manager) => {
+      const { cookie, url } = await clientOf(manager).setOut();
+      return redirect(url, [meanwhile(manager, cookie, 600)]);
+    },
+  }),
+  route({
+    method: 'GET',
+    path: CALLBACK,
+    roles: ['anonymous'],
+    tag,
+    summary: 'Where the provider sends the browser back to: begins a session',
+    query: Type.Object({ code: Short, state: Short, iss: Short, error: Short, error_description: Short }),
+    handle: async ({ headers, query, remoteAddress, userAgent }, manager) => {
+      const { audit, context, sessions } = manager;
+      const cookie = cookieIn(headers.cookie, `${cookieName(context.identity.siteId)}-sign-in`);
+      const given = Object.entries(query).filter(
+        (entry): entry is [string, string] => entry[1] !== undefined,
+      );
+      const who = { by: 'openid-connect', address: remoteAddress, action: `GET ${CALLBACK}`, subject: '' };
+      let actor = '';
+      try {
+        const asked = new URLSearchParams(given).toString();
+        const arrived = await clientOf(manager).arrive(asked, cookie, remoteAddress);
+        actor = arrived.name;
+        const grants = knownGrants(arrived.grants, await listGroups(context.db));
+        const begun = await sessions.begin(
+          { key: arrived.key, name: arrived.name, grants },
+          { address: remoteAddress, agent: userAgent },
+        );
+        await audit.end({ ...who, actor, reason: null }, 'ok', null);
+        return redirect('/', [setCookie(context.identity.siteId, begun.secret), meanwhile(manager, '', 0)]);
+      } catch (error) {
+        // Of strangers who never set out, nothing is recorded.
+        if (error instanceof Failure && cookie !== undefined && error.code !== 'limit_exceeded') {
+          await audit.end({ ...who, actor, reason: null }, error.code, null);
+        }
+        throw error;
+      }
+    },
+  }),
+];
+
+function clientOf({ oidc }: Manager): OidcClient {
+  if (oidc !== undefined) return oidc;
+  throw new Failure('not_found', 'this site has no provider of identities', {
+    hint: 'Sign in with a name and a password, or put openid_connect into the configuration of the manager.',
+  });
+}
+
+/** Lax: the way back from the provider is a link of another site, with which a strict cookie is not sent. */
+function meanwhile({ context }: Manager, value: string, forS: number): string {
+  const name = `${cookieName(context.identity.siteId)}-sign-in`;
+  return `${name}=${value}; Path=/; Max-Age=${forS}; Secure; HttpOnly; SameSite=Lax`;
+}
+
+function cookieIn(header: string | undefined, name: string): string | undefined {
+  const parts = (header ?? '').slice(0, 8192).split(';');
+  return parts
+    .map((part) => part.trim())
+    .find((part) => part.startsWith(`${name}=`))
+    ?.slice(name.length + 1);
+}
+
+function redirect(location: string, cookies: string[]): Answer {
+  return new Answer(302, '', 'text/plain; charset=utf-8', { location, 'set-cookie': cookies });
+}
