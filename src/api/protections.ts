@@ -26,6 +26,33 @@ export const ProtectionRequest = Type.Object(
 );
 export type ProtectionRequest = Static<typeof ProtectionRequest>;
 
+/** As the request, in an address. */
+export const ProtectionCheckQuery = Type.Object(
+  {
+    vm: Name,
+    site: Name,
+    rpo_ms: ProtectionRequest.properties.rpo_ms,
+    /** Keys with commas between them; absent means all. */
+    disks: Type.Optional(Type.String({ maxLength: 4096, pattern: '^[^,]+(,[^,]+)*$' })),
+  },
+  closed,
+);
+
+/** What a protection would come to. */
+export const ProtectionCheck = Type.Object(
+  {
+    vm_uuid: Type.String(),
+    vm_name: Name,
+    site_name: Name,
+    disks: Type.Array(
+      /** `need_bytes`: what the first copy of it takes at the recovery site, at most. */
+      Type.Object({ key: Name, bytes: Bytes, need_bytes: Bytes }, closed),
+    ),
+  },
+  closed,
+);
+export type ProtectionCheck = Static<typeof ProtectionCheck>;
+
 export const ProtectionState = Type.Union([
   /** Recorded here; the recovery site has not confirmed it yet. */
   Type.Literal('requested'),

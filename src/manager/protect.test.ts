@@ -329,3 +329,20 @@ test('an RPO violation is recorded at both ends with its exact beginning, and it
     ],
   );
 });
+
+test('a protection is checked at both sites, and nothing is changed by that', async () => {
+  await using sites = await twoSites();
+  const { west } = sites;
+  const check = (query: string) =>
+    west.api<{ disks: { key: string }[] }>('GET', `/protection-check?vm=ledger&site=east&${query}`);
+  assert.deepEqual(
+    (await check('rpo_ms=5000&disks=vda')).disks.map(({ key }) => key),
+    ['vda'],
+  );
+  assert.equal((await check('rpo_ms=5000')).disks.length, 2);
+  await assert.rejects(check('rpo_ms=1'), /below the floor/);
+  await assert.rejects(check('rpo_ms=5000&disks=vda,vdz'), /no disk "vdz"/);
+  assert.equal((await west.api<{ total: number }>('GET', '/protections')).total, 0);
+  await west.api('POST', '/protections', { vm: 'ledger', site: 'east', rpo_ms: 5000 });
+  await assert.rejects(check('rpo_ms=5000'), /is protected to site east already/);
+});

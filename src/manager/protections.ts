@@ -8,7 +8,7 @@
 import { Type } from 'typebox';
 import { DEFAULT_RETENTION } from '#/api/common.ts';
 import { ReplicaGrant, SyncReply, type GrantState, type ReplicaRequest } from '#/api/peer.ts';
-import { DEFAULT_SCRATCH_BYTES, type ProtectionRequest } from '#/api/protections.ts';
+import { DEFAULT_SCRATCH_BYTES, type ProtectionCheck, type ProtectionRequest } from '#/api/protections.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
 import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
@@ -90,6 +90,24 @@ export class Protections {
    * either site, when something speaks against it.
    */
   async protect(request: ProtectionRequest, isFromOldCopy = false): Promise<Protection> {
+    const { ask, former, peer, protection } = await this.#prepare(request, isFromOldCopy);
+    await this.#record(protection, former);
+    return this.#ask(protection, peer, ask);
+  }
+
+  /** The same, but for the last step: what it would come to. Throws what speaks against it, and changes nothing. */
+  async check(request: ProtectionRequest): Promise<ProtectionCheck> {
+    const { ask, peer, protection } = await this.#prepare(request, false);
+    return {
+      vm_uuid: protection.vm_uuid,
+      vm_name: protection.vm_name,
+      site_name: peer.site_name,
+      disks: ask.disks.map(({ key, bytes, need_bytes }) => ({ key, bytes, need_bytes })),
+    };
+  }
+
+  /** Everything that can be found out before anything is changed, at both sites. */
+  async #prepare(request: ProtectionRequest, isFromOldCopy: boolean) {
     checkRpo(request.rpo_ms);
     const { agent, vm } = this.#context.inventory.findVm(request.vm);
     if (!this.#context.inventory.isFresh(agent)) {
@@ -130,8 +148,7 @@ export class Protections {
     const ask = await this.#replicaRequest(protection, disks);
     const checkCall = { method: 'POST', path: '/peer/v1/replicas/check', body: ask } as const;
     await this.#peers.call(peer, checkCall, Type.Object({}));
-    await this.#record(protection, former);
-    return this.#ask(protection, peer, ask);
+    return { ask, former, peer, protection };
   }
 
   async #former(vmUuid: string, vmName: string, peer: PeerRow): Promise<Protection | undefined> {

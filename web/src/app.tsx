@@ -20,6 +20,12 @@ const router = createBrowserRouter([
     children: [
       { index: true, Component: OverviewPage },
       { path: 'vms', lazy: lazy(async () => (await import('./vms/vms-page.tsx')).VmsPage) },
+      { path: 'vms/:uuid', lazy: lazy(async () => (await import('./vm/vm-page.tsx')).VmPage) },
+      { path: 'protect', lazy: lazy(async () => (await import('./protect/protect-page.tsx')).ProtectPage) },
+      {
+        path: 'recoveries/:id',
+        lazy: lazy(async () => (await import('./recoveries/recovery-page.tsx')).RecoveryPage),
+      },
       // The link for the first administrator, opened by somebody who has signed in.
       { path: 'first', element: <Navigate to="/" replace /> },
       { path: '*', Component: LostPage },

@@ -1,7 +1,12 @@
 /** Protecting VMs, the replicas of this site and their points. */
 import { Type } from 'typebox';
 import { closed, Name, PAGE_MAX, pageOf, PageQuery } from '#/api/common.ts';
-import { ProtectionRequest, ProtectionView } from '#/api/protections.ts';
+import {
+  ProtectionCheck,
+  ProtectionCheckQuery,
+  ProtectionRequest,
+  ProtectionView,
+} from '#/api/protections.ts';
 import { PointView, ReplicaView } from '#/api/replicas.ts';
 import { Failure } from '#/lib/failure.ts';
 import { Answer, route, type Route } from './route.ts';
@@ -26,6 +31,17 @@ export const PROTECTION_ROUTES: readonly Route[] = [
       const view = await protectionView(manager, protection);
       return new Answer(protection.state === 'active' ? 200 : 202, JSON.stringify(view));
     },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/protection-check',
+    roles,
+    tag,
+    summary: 'What protecting a VM would come to, or what speaks against it; changes nothing',
+    query: ProtectionCheckQuery,
+    reply: ProtectionCheck,
+    handle: ({ query: { disks, ...asked } }, { protections }) =>
+      protections.check({ ...asked, ...(disks === undefined ? {} : { disks: disks.split(',') }) }),
   }),
   route({
     method: 'GET',
@@ -77,6 +93,16 @@ export const PROTECTION_ROUTES: readonly Route[] = [
       const { items, total } = page(await manager.replicas.list(), query);
       return { items: await Promise.all(items.map((item) => replicaView(manager, item))), total };
     },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/replicas/:id',
+    roles,
+    tag,
+    summary: 'One replica, by its id or by its VM',
+    params: ById,
+    reply: ReplicaView,
+    handle: async ({ params }, manager) => replicaView(manager, await manager.replicas.find(params.id)),
   }),
   route({
     method: 'DELETE',

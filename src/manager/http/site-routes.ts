@@ -115,6 +115,19 @@ const INVENTORY: readonly Route[] = [
     reply: pageOf(Vm),
     handle: async ({ query }, manager) => page(await vms(manager), query),
   }),
+  route({
+    method: 'GET',
+    path: '/api/v1/vms/:id',
+    roles,
+    tag,
+    summary: 'One VM of this site, by its UUID or name',
+    params: ById,
+    reply: Vm,
+    handle: async ({ params }, manager) => {
+      const { agent, vm } = manager.context.inventory.findVm(params.id);
+      return (await vms(manager)).find((known) => known.uuid === vm.uuid && known.host_id === agent.id);
+    },
+  }),
 ];
 
 const HAPPENINGS: readonly Route[] = [
@@ -142,14 +155,14 @@ const HAPPENINGS: readonly Route[] = [
     path: '/api/v1/events',
     roles,
     tag,
-    summary: 'Events after a sequence, ascending; without one, the newest',
-    query: Type.Object({ after: Sequence, limit: Limit }, closed),
+    summary: 'Events after a sequence, ascending; without one, the newest, of one subject if its id is given',
+    query: Type.Object({ after: Sequence, limit: Limit, subject: Type.Optional(Name) }, closed),
     reply: Type.Object({ items: Type.Array(EventView) }, closed),
     handle: async ({ query }, { context }) => {
       const limit = query.limit ?? 100;
       const rows =
         query.after === undefined
-          ? await newestEvents(context.db, limit)
+          ? await newestEvents(context.db, limit, query.subject)
           : await eventsAfter(context.db, query.after, limit);
       return { items: rows.map(eventView) };
     },

@@ -42,9 +42,10 @@ export async function eventsAfter(db: Database, after: number, limit: number): P
     .execute();
 }
 
-/** Ascending, the newest `limit` of all. */
-export async function newestEvents(db: Database, limit: number): Promise<EventRow[]> {
-  const rows = await db.selectFrom('events').selectAll().orderBy('sequence', 'desc').limit(limit).execute();
+/** Ascending, the newest `limit` of all, or of those about one subject. */
+export async function newestEvents(db: Database, limit: number, subject?: string): Promise<EventRow[]> {
+  const all = db.selectFrom('events').selectAll().orderBy('sequence', 'desc').limit(limit);
+  const rows = await (subject === undefined ? all : all.where('subject_id', '=', subject)).execute();
   return rows.toReversed();
 }
 

@@ -12,16 +12,17 @@ export function useCall<Name extends Call & `GET ${string}`>(
     params?: Record<string, string>;
     query?: Query<Name>;
     isEnabled?: boolean;
-    keepsPrevious?: boolean;
+    /** Another era is asked for anew; what is known stays on the screen meanwhile. */
+    era?: number;
   } = {},
 ): UseQueryResult<Reply<Name>, Error> {
-  const { params, query, isEnabled = true, keepsPrevious = false } = options;
+  const { params, query, era, isEnabled = true } = options;
   return useQuery<Reply<Name>, Error>({
-    queryKey: [name, params ?? null, query ?? null],
+    queryKey: [name, params ?? null, query ?? null, era ?? null],
     queryFn: ({ signal }) => ask(name, { params, query, signal }),
     meta: { topics },
     enabled: isEnabled,
-    ...(keepsPrevious ? { placeholderData: keepPreviousData as never } : {}),
+    ...(era !== undefined ? { placeholderData: keepPreviousData as never } : {}),
   });
 }
 

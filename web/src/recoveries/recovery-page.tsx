@@ -1,0 +1,142 @@
+/** One recovery, live: its steps as they happen, what came of it, its cleanup. Later the record of it. */
+import { Card, CardBody, CardTitle, Label, PageSection, Skeleton } from '@patternfly/react-core';
+import { useState } from 'react';
+import { Link, useParams } from 'react-router';
+import { addresses } from '#/addresses.ts';
+import { call } from '#/api/call.ts';
+import type { Recovery } from '#/api/types.ts';
+import { useCall } from '#/api/use-call.ts';
+import { moment, span } from '#/lib/format.ts';
+import { useNow } from '#/lib/now.ts';
+import { PageHead } from '#/shell/page-head.tsx';
+import { ActionButton } from '#/shared/action-button.tsx';
+import { ConfirmDialog } from '#/shared/confirm-dialog.tsx';
+import { ProblemAlert } from '#/shared/problem-alert.tsx';
+import { StepList, type ShownStep } from '#/shared/step-list.tsx';
+import { canCleanUp } from '#/shared/what-may-be-done.ts';
+
+const WORDS = { test: 'Test', recovery: 'Recovery', migration: 'Migration' };
+const LOOKS = {
+  running: 'info',
+  ready: 'success',
+  cleaning: 'info',
+  done: 'success',
+  failed: 'danger',
+  cleaned: undefined,
+} as const;
+
+export function RecoveryPage() {
+  const { id = '' } = useParams();
+  const { data, error } = useCall('GET /api/v1/recoveries/{id}', ['jobs'], { params: { id } });
+  if (data === undefined) {
+    return (
+      <>
+        <PageHead title={id} crumbs={[['Virtual machines', addresses.vms]]} />
+        <PageSection hasBodyWrapper={false}>
+          <ProblemAlert error={error} />
+          {error === null && <Skeleton height="12rem" />}
+        </PageSection>
+      </>
+    );
+  }
+  return <KnownRecovery recovery={data} />;
+}
+
+function KnownRecovery({ recovery }: { recovery: Recovery }) {
+  const { id, purpose, state, vm_name: vm } = recovery;
+  const [isAsking, setAsking] = useState(false);
+  const replica = useCall('GET /api/v1/replicas/{id}', ['site'], { params: { id: recovery.replica_id } });
+  const uuid = replica.data?.vm_uuid;
+  const look = LOOKS[state];
+  const isTest = purpose === 'test';
+  return (
+    <>
+      <PageHead
+        title={`${WORDS[purpose]} of ${vm}`}
+        crumbs={[
+          ['Virtual machines', addresses.vms],
+          ...(uuid === undefined ? [] : [[vm, addresses.vm(uuid)] as const]),
+        ]}
+        beside={
+          <Label variant="outline" {...(look === undefined ? {} : { status: look })}>
+            {state}
+          </Label>
+        }
+        actions={
+          <ActionButton
+            name={isTest ? 'Clean up' : 'Cancel and clean up…'}
+            variant={state === 'ready' ? 'primary' : 'secondary'}
+            whyNot={canCleanUp(recovery)}
+            onClick={() => (isTest ? void cleanUp(id) : setAsking(true))}
+          />
+        }
+      />
+      <PageSection hasBodyWrapper={false} isFilled>
+        <RecoveryParts recovery={recovery} />
+        {isAsking && (
+          <ConfirmDialog
+            title={`Cancel the ${purpose} of ${vm}?`}
+            action="Clean up"
+            isDangerous
+            onClose={() => setAsking(false)}
+            onConfirm={() => cleanUp(id)}
+          >
+            <p>What it has made here is removed. If the VM was shut down for it, it is started again.</p>
+          </ConfirmDialog>
+        )}
+      </PageSection>
+    </>
+  );
+}
+
+function cleanUp(id: string): Promise<unknown> {
+  return call('POST /api/v1/recoveries/{id}/cleanup', { params: { id } });
+}
+
+function RecoveryParts({ recovery }: { recovery: Recovery }) {
+  const nowMs = useNow();
+  const { name, purpose, state } = recovery;
+  const before = span(recovery.created_ms - (recovery.moment_ms ?? recovery.created_ms));
+  const age =
+    recovery.moment_ms === null
+      ? ''
+      : ` from ${moment(recovery.moment_ms, nowMs)}, ${before} before it was asked for`;
+  const steps = recovery.steps.map((step): ShownStep => ({
+    key: step.name,
+    name: step.name.replaceAll('_', ' '),
+    state: step.state,
+    startedMs: step.started_ms,
+    endedMs: step.ended_ms,
+    failure: step.failure?.message ?? null,
+    note: null,
+    progress: step.progress,
+    details: step.details.map((detail) => ({
+      name: detail.name.replaceAll('_', ' '),
+      startedMs: detail.started_ms,
+      endedMs: detail.ended_ms,
+      note: detail.note,
+    })),
+  }));
+  return (
+    <>
+      <p className="lead">
+        {state === 'cleaned'
+          ? `${name} was brought up and removed again.`
+          : `${name} ${state === 'running' ? 'is being brought up' : 'is'} on this site${age}.`}
+        {purpose === 'test' && state === 'ready' && ' It is alone on its network, and waits for its cleanup.'}
+      </p>
+      {recovery.failure !== null && (
+        <ProblemAlert error={new Error(recovery.failure.message)} title="It failed" />
+      )}
+      <Card>
+        <CardTitle component="h2">Steps</CardTitle>
+        <CardBody>
+          <StepList steps={steps} />
+        </CardBody>
+      </Card>
+      <p className="card-actions">
+        <Link to={addresses.reports}>Reports</Link> have the record of it once it is over.
+      </p>
+    </>
+  );
+}

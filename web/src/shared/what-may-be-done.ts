@@ -1,0 +1,84 @@
+/**
+ * What may be done in which state: for each action a function that says why not, or nothing when it may be done. The
+ * manager decides; this is so that nobody presses a button that could only be refused.
+ */
+import { may } from '#/api/session.ts';
+import type { Permission } from '#/api/session.ts';
+import type { Recovery, Run, VmRow, VmStatus } from '#/api/types.ts';
+
+export type WhyNot = string | undefined;
+
+const NEEDS: Record<Permission, string> = {
+  'site.view': 'look at this site',
+  'site.manage': 'manage this site',
+  'access.manage': 'manage users',
+  'protection.manage': 'protect VMs',
+  'plan.manage': 'change plans',
+  'recovery.test': 'test recoveries',
+  'recovery.run': 'recover VMs',
+};
+
+function lacks(permission: Permission): WhyNot {
+  return may(permission) ? undefined : `Your roles do not allow to ${NEEDS[permission]}.`;
+}
+
+export function canProtect(row: VmRow): WhyNot {
+  if (row.host_id === null) return 'It is on no host of this site: protect it where it runs.';
+  if (row.standing === 'refused') return `It cannot be protected: ${row.reasons.join(' ')}`;
+  if (row.standing !== 'unprotected' && row.standing !== 'kept') return 'It is protected already.';
+  return lacks('protection.manage');
+}
+
+export function canUnprotect(status: VmStatus): WhyNot {
+  if (status.protection_id === null) return 'There is no protection to take away.';
+  return status.state === 'removing' ? 'It is being taken away.' : lacks('protection.manage');
+}
+
+export function canTest(status: VmStatus): WhyNot {
+  return status.point === null ? 'There is no recovery point yet.' : lacks('recovery.test');
+}
+
+export function canRecover(status: VmStatus): WhyNot {
+  if (status.point === null) return 'There is no recovery point yet.';
+  if (status.state === 'recovered') return 'It has been recovered here already.';
+  return lacks('recovery.run');
+}
+
+export function canMigrate(status: VmStatus, isNewest: boolean): WhyNot {
+  if (!isNewest) return 'A planned migration brings over the last state; it is of no older moment.';
+  return canRecover(status);
+}
+
+const runPermission = (kind: string): Permission => (kind === 'test' ? 'recovery.test' : 'recovery.run');
+
+export function canCleanUp(recovery: Recovery): WhyNot {
+  if (recovery.state === 'cleaning') return 'It is being cleaned up.';
+  if (recovery.state === 'cleaned') return 'Everything it made is gone already.';
+  if (recovery.state === 'done') return 'It is done: the VM runs here for production.';
+  return lacks(runPermission(recovery.purpose));
+}
+
+export function canCleanUpRun(run: Run): WhyNot {
+  if (run.kind !== 'test') return 'Only a test is cleaned up.';
+  if (run.state === 'cleaning') return 'It is being cleaned up.';
+  if (run.state === 'cleaned') return 'Everything it made is gone already.';
+  return lacks('recovery.test');
+}
+
+export function canCancelRun(run: Run): WhyNot {
+  if (run.state !== 'running') return `It does not run: it is ${run.state}.`;
+  return lacks(runPermission(run.kind));
+}
+
+export function canResumeRun(run: Run): WhyNot {
+  if (run.state !== 'failed' && run.state !== 'cancelled') return 'Nothing of it failed or was stopped.';
+  return lacks(runPermission(run.kind));
+}
+
+export function canStartRun(kind: string): WhyNot {
+  return lacks(runPermission(kind));
+}
+
+export function canManage(permission: Permission): WhyNot {
+  return lacks(permission);
+}

@@ -1,0 +1,162 @@
+/** The recovery points of a VM: choose a moment, then test or recover it. */
+import {
+  Button,
+  Card,
+  CardBody,
+  CardHeader,
+  CardTitle,
+  Flex,
+  FlexItem,
+  ToggleGroup,
+  ToggleGroupItem,
+} from '@patternfly/react-core';
+import { useState } from 'react';
+import { useSearchParams } from 'react-router';
+import type { Point, VmRow, VmStatus } from '#/api/types.ts';
+import { useCall } from '#/api/use-call.ts';
+import { bytes, exact, moment, span } from '#/lib/format.ts';
+import { useNow } from '#/lib/now.ts';
+import { RecoverDialog, type Purpose } from '#/recoveries/recover-dialog.tsx';
+import { ActionButton } from '#/shared/action-button.tsx';
+import { ProblemAlert } from '#/shared/problem-alert.tsx';
+import { canMigrate, canRecover, canTest } from '#/shared/what-may-be-done.ts';
+import { within, type Span } from './timeline-scale.ts';
+import { Timeline } from './timeline.tsx';
+import { usePoints } from './use-points.ts';
+
+const MINUTE_MS = 60_000;
+const WINDOWS: readonly (readonly [name: string, ms: number | undefined])[] = [
+  ['1 min', MINUTE_MS],
+  ['10 min', 10 * MINUTE_MS],
+  ['1 h', 60 * MINUTE_MS],
+  ['1 d', 24 * 60 * MINUTE_MS],
+  ['All', undefined],
+];
+/** Room to the right of now. */
+const MARGIN = 0.02;
+
+export function PointsCard({ row, status }: { row: VmRow; status: VmStatus }) {
+  const { error, points } = usePoints(status.replica_id!);
+  const replica = useCall('GET /api/v1/replicas/{id}', ['site'], { params: { id: status.replica_id! } });
+  const nowMs = useNow();
+  const [search, setSearch] = useSearchParams();
+  const [purpose, setPurpose] = useState<Purpose>();
+  const [view, setView] = useState<{ seen: Span } | { lastMs: number | undefined }>({
+    lastMs: 10 * MINUTE_MS,
+  });
+  const wanted = Number(search.get('point'));
+  const newest = points.at(-1);
+  // Without a choice it is the newest, whichever that is by then.
+  const chosen = points.find((point) => point.sequence === wanted);
+  const bounds = boundsOf(points, nowMs);
+  const seen = 'seen' in view ? within(view.seen, bounds) : lastOf(bounds, nowMs, view.lastMs);
+  const choose = (point: Point | undefined) => {
+    setSearch(point === undefined ? {} : { point: String(point.sequence) }, { replace: true });
+  };
+  const shown = chosen ?? newest;
+  return (
+    <Card>
+      <CardHeader
+        actions={{
+          actions: (
+            <ToggleGroup isCompact aria-label="How much is seen">
+              {WINDOWS.map(([name, ms]) => (
+                <ToggleGroupItem
+                  key={name}
+                  text={name}
+                  isSelected={'lastMs' in view && view.lastMs === ms}
+                  onChange={() => setView({ lastMs: ms })}
+                />
+              ))}
+            </ToggleGroup>
+          ),
+        }}
+      >
+        <CardTitle component="h2">Recovery points at {status.recovery_site}</CardTitle>
+      </CardHeader>
+      <CardBody>
+        <ProblemAlert error={error} />
+        <Timeline
+          points={points}
+          rpoMs={status.rpo_ms}
+          keepAllMs={replica.data?.retention.keep_all_ms ?? 0}
+          nowMs={nowMs}
+          seen={seen}
+          bounds={bounds}
+          chosen={shown}
+          onSee={(next) => setView({ seen: next })}
+          onChoose={choose}
+        />
+        <Flex className="card-actions" alignItems={{ default: 'alignItemsCenter' }}>
+          <FlexItem grow={{ default: 'grow' }} aria-live="off">
+            {shown === undefined ? (
+              <span className="subtle">There is no recovery point yet.</span>
+            ) : (
+              <ChosenText point={shown} isNewest={chosen === undefined} nowMs={nowMs} />
+            )}
+            {chosen !== undefined && (
+              <Button variant="link" isInline onClick={() => choose(undefined)}>
+                Back to the newest
+              </Button>
+            )}
+          </FlexItem>
+          <FlexItem>
+            <ActionButton
+              name="Test…"
+              variant="primary"
+              whyNot={canTest(status)}
+              onClick={() => setPurpose('test')}
+            />
+          </FlexItem>
+          <FlexItem>
+            <ActionButton
+              name="Migrate…"
+              whyNot={canMigrate(status, chosen === undefined)}
+              onClick={() => setPurpose('migration')}
+            />
+          </FlexItem>
+          <FlexItem>
+            <ActionButton
+              name="Recover…"
+              variant="danger"
+              whyNot={canRecover(status)}
+              onClick={() => setPurpose('recovery')}
+            />
+          </FlexItem>
+        </Flex>
+      </CardBody>
+      {purpose !== undefined && (
+        <RecoverDialog
+          row={row}
+          status={status}
+          point={chosen}
+          purpose={purpose}
+          onClose={() => setPurpose(undefined)}
+        />
+      )}
+    </Card>
+  );
+}
+
+function ChosenText({ point, isNewest, nowMs }: { point: Point; isNewest: boolean; nowMs: number }) {
+  return (
+    <span className="number" title={exact(point.moment_ms)}>
+      {isNewest ? 'Newest: ' : ''}
+      <strong>{moment(point.moment_ms, nowMs)}</strong>, {span(Math.max(0, nowMs - point.moment_ms))} ago ·
+      point {point.sequence} · {bytes(point.delta_bytes)} changed ·{' '}
+      {point.consistency === 'off' ? 'powered off' : `${point.consistency} consistent`}{' '}
+    </span>
+  );
+}
+
+function boundsOf(points: readonly Point[], nowMs: number): Span {
+  const fromMs = points[0]?.moment_ms ?? nowMs - 10 * MINUTE_MS;
+  const widthMs = Math.max(MINUTE_MS, nowMs - fromMs);
+  return { fromMs: nowMs - widthMs * (1 + MARGIN), toMs: nowMs + widthMs * MARGIN };
+}
+
+function lastOf(bounds: Span, nowMs: number, lastMs: number | undefined): Span {
+  if (lastMs === undefined) return bounds;
+  const toMs = nowMs + lastMs * MARGIN;
+  return within({ fromMs: toMs - lastMs, toMs }, bounds);
+}

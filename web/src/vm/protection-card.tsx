@@ -1,0 +1,107 @@
+/** One direction in which a VM is replicated: what is promised, how it stands, what stands in the way. */
+import {
+  Card,
+  CardBody,
+  CardTitle,
+  DescriptionList,
+  DescriptionListDescription,
+  DescriptionListGroup,
+  DescriptionListTerm,
+} from '@patternfly/react-core';
+import { useState, type ReactNode } from 'react';
+import type { VmRow, VmStatus } from '#/api/types.ts';
+import { useCall } from '#/api/use-call.ts';
+import { bytes, moment, plural, setSpan, span } from '#/lib/format.ts';
+import { useNow } from '#/lib/now.ts';
+import { ActionButton } from '#/shared/action-button.tsx';
+import { AgeBar } from '#/shared/age-bar.tsx';
+import { retentionText } from '#/shared/retention.ts';
+import { canUnprotect } from '#/shared/what-may-be-done.ts';
+import { UnprotectDialog } from './unprotect-dialog.tsx';
+
+export function ProtectionCard({ row, status }: { row: VmRow; status: VmStatus }) {
+  const nowMs = useNow();
+  const [isAsking, setAsking] = useState(false);
+  const isHere = status.role === 'protected';
+  const protection = useCall('GET /api/v1/protections/{id}', ['site'], {
+    params: { id: status.protection_id ?? '' },
+    isEnabled: isHere && status.protection_id !== null,
+  });
+  const replica = useCall('GET /api/v1/replicas/{id}', ['reports', 'site'], {
+    params: { id: status.replica_id ?? '' },
+    isEnabled: !isHere && status.replica_id !== null,
+  });
+  const retention = protection.data?.retention ?? replica.data?.retention;
+  const lines: [string, ReactNode][] = [
+    ['Age', <AgeBar key="age" status={status} />],
+    ['RPO', setSpan(status.rpo_ms)],
+    ['State', stateText(status, nowMs)],
+    ...(status.violated_since_ms === null
+      ? []
+      : (
+          [
+            [
+              'Late since',
+              `${moment(status.violated_since_ms, nowMs)} (${span(nowMs - status.violated_since_ms)})`,
+            ],
+          ] as const
+        ).map((line): [string, ReactNode] => [...line])),
+    ...(row.change_bytes_per_s === null
+      ? []
+      : [['Changes', `${bytes(row.change_bytes_per_s)}/s`] as [string, ReactNode]]),
+    ...(retention === undefined ? [] : [['Points kept', retentionText(retention)] as [string, ReactNode]]),
+    ...(replica.data === undefined
+      ? []
+      : [
+          [
+            'Replica',
+            `${plural(replica.data.point_count, 'point')} in ${bytes(replica.data.stored_bytes)}`,
+          ] as [string, ReactNode],
+        ]),
+  ];
+  return (
+    <Card isFullHeight>
+      <CardTitle component="h2">
+        {status.protected_site} → {status.recovery_site}
+      </CardTitle>
+      <CardBody>
+        <DescriptionList isHorizontal isCompact>
+          {lines.map(([term, text]) => (
+            <DescriptionListGroup key={term}>
+              <DescriptionListTerm>{term}</DescriptionListTerm>
+              <DescriptionListDescription>{text}</DescriptionListDescription>
+            </DescriptionListGroup>
+          ))}
+        </DescriptionList>
+        {status.failure !== null && (
+          <p className="icon-error">
+            {status.failure.message} {status.failure.hint}
+          </p>
+        )}
+        {status.notices.map((notice) => (
+          <p key={notice} className="subtle">
+            {notice}
+          </p>
+        ))}
+        {isHere && (
+          <p className="card-actions">
+            <ActionButton
+              name="Stop protecting…"
+              variant="link"
+              whyNot={canUnprotect(status)}
+              onClick={() => setAsking(true)}
+            />
+          </p>
+        )}
+        {isAsking && <UnprotectDialog status={status} onClose={() => setAsking(false)} />}
+      </CardBody>
+    </Card>
+  );
+}
+
+function stateText(status: VmStatus, nowMs: number): string {
+  if (status.unknown_since_ms !== null) return `unknown for ${span(nowMs - status.unknown_since_ms)}`;
+  const { progress, state } = status;
+  if (progress === null || progress.total_bytes === 0) return state.replaceAll('_', ' ');
+  return `${state.replaceAll('_', ' ')}, ${Math.floor((100 * progress.done_bytes) / progress.total_bytes)} %`;
+}
