@@ -16,6 +16,11 @@ export type WrittenDisk = {
 
 /** Writes distinct blocks. Returns their bytes. */
 export async function writeRandomBlocks(disk: WrittenDisk, count: number): Promise<number> {
+  return (await writeBlocks(disk, count)).size * BLOCK_BYTES;
+}
+
+/** Writes distinct blocks. Returns which. */
+export async function writeBlocks(disk: WrittenDisk, count: number): Promise<ReadonlySet<number>> {
   const { site, vm, index, bytes } = disk;
   // The disk by its place in QEMU's object tree.
   const device = `/machine/peripheral/virtio-disk${index}/virtio-backend`;
@@ -34,5 +39,5 @@ export async function writeRandomBlocks(disk: WrittenDisk, count: number): Promi
   } finally {
     await rm(pattern, { force: true });
   }
-  return blocks.size * BLOCK_BYTES;
+  return blocks;
 }

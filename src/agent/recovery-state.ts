@@ -38,6 +38,8 @@ const RecoveryState = Type.Object(
     isLeftOff: Type.Optional(Type.Literal(true)),
     /** Tells what was written since before its first instruction; not there when nothing does. */
     tracking: Type.Optional(Type.String({ maxLength: 128 })),
+    /** Nothing does, and it is not tried again: disks that are being pulled may keep libvirt waiting for ever. */
+    isUntracked: Type.Optional(Type.Literal(true)),
     /** When the VM ran its first instruction, ms since the epoch; null also when nobody was there to see it. */
     firstInstructionMs: nullable(Type.Number()),
     /** Somebody has seen it run, so that it is not resumed or started against its owner's will. */

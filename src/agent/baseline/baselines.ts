@@ -6,7 +6,7 @@
  * Invariant: a record is whole only once every digest in it was proven by the root of the point's own tree. Only this
  * program writes them, so what was looked at once is known.
  */
-import { rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PointDigests } from '#/control/point-digests.ts';
 import { DIGEST_BYTES } from '#/disk/digest.ts';
@@ -73,7 +73,7 @@ export class Baselines {
   async keep(point: KeptPoint, onProgress: (bytes: number) => void, signal: AbortSignal): Promise<void> {
     const { vmUuid, digests: said, tracking, imageIds } = point;
     await this.remove(vmUuid);
-    await this.#fs.makeDirectory('');
+    await this.#prepare();
     await using record = await ReplicaRecord.open(this.#fs, vmUuid, nameOf(vmUuid));
     await record.doubt();
     const tracked = said.disks.filter(({ key }) => imageIds.has(key));
@@ -99,10 +99,15 @@ export class Baselines {
     await rm(join(this.#directory, vmUuid), { recursive: true, force: true });
   }
 
+  /** The keys of digests are in it: nobody else reads there. */
+  async #prepare(): Promise<void> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+  }
+
   /** The state of a whole baseline. */
   async #state(vmUuid: string): Promise<RecordState | undefined> {
     if (this.#known.has(vmUuid)) return this.#known.get(vmUuid);
-    await this.#fs.makeDirectory('');
+    await this.#prepare();
     const isThere = (await this.#fs.list('')).includes(vmUuid);
     const found = isThere ? await readRecordState(this.#fs, vmUuid, nameOf(vmUuid)) : undefined;
     const state = found?.isWhole === true && found.tracking !== undefined ? found : undefined;

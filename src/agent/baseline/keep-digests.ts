@@ -11,6 +11,7 @@ import type { RecoverTask } from '#/control/orders.ts';
 import { PointDigests } from '#/control/point-digests.ts';
 import { DIGEST_BYTES } from '#/disk/digest.ts';
 import { blockCount } from '#/disk/disk.ts';
+import type { Clock } from '#/lib/clock.ts';
 import { describe, Failure, failureIn } from '#/lib/failure.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import { readDomainXml } from '#/libvirt/domain-xml.ts';
@@ -22,30 +23,51 @@ import type { Baselines } from './baselines.ts';
 const FILE = 'digests.json';
 const FILE_BYTES_MAX = 256 * 1024;
 
+/** A replication server that is started again takes a few seconds. */
+const TRIES = 15;
+const RETRY_MS = 2000;
+
 export type DigestParts = {
   task: RecoverTask;
-  context: { baselines: Baselines; steps: StepLog };
+  context: { baselines: Baselines; steps: StepLog; clock: Clock };
   state: RecoveryState;
   note: Note;
 };
 
+/**
+ * Nothing when they are kept already. What cannot be kept stays tracked: libvirt might not answer while the replication
+ * server is away that the disks read from. Throws `unreachable` when libvirt is.
+ */
 export async function keepDigests(domain: Domain, parts: DigestParts, signal: AbortSignal): Promise<void> {
-  const { task, context, state, note } = parts;
+  const { context, note } = parts;
+  // Without libvirt the task is repeated.
+  const xml = await domain.getXml(['inactive']);
+  for (let tries = 1; ; tries++) {
+    try {
+      await keep(xml, parts, signal);
+      note(null);
+      return;
+    } catch (error) {
+      signal.throwIfAborted();
+      const failure = failureIn(error);
+      if (failure === undefined) throw error;
+      note(`The way back will read all disks here: ${describe(error)}`);
+      if (failure.retry !== 'reconnect' || tries === TRIES) return;
+    }
+    await context.clock.sleep(RETRY_MS, signal);
+  }
+}
+
+async function keep(xml: string, { task, context, state }: DigestParts, signal: AbortSignal): Promise<void> {
   const { tracking, uuid: vmUuid } = state;
   if (tracking === undefined || (await context.baselines.tracking(vmUuid)) === tracking) return;
-  try {
-    const digests = await readDigests(task);
-    const disks = await protectedDisks(readDomainXml(await domain.getXml(['inactive'])), []);
-    const imageIds = new Map(disks.map(({ key, imageId }) => [key, imageId]));
-    const totalBytes = digests.disks.reduce((sum, { bytes }) => sum + blockCount(bytes) * DIGEST_BYTES, 0);
-    const progress = (bytes: number): void =>
-      context.steps.setProgress(Math.min(bytes, totalBytes), totalBytes);
-    await context.baselines.keep({ vmUuid, digests, tracking, imageIds }, progress, signal);
-  } catch (error) {
-    signal.throwIfAborted();
-    if (failureIn(error) === undefined) throw error;
-    note(`The way back will read all disks here: ${describe(error)}`);
-  }
+  const digests = await readDigests(task);
+  const disks = await protectedDisks(readDomainXml(xml), []);
+  const imageIds = new Map(disks.map(({ key, imageId }) => [key, imageId]));
+  const totalBytes = digests.disks.reduce((sum, { bytes }) => sum + blockCount(bytes) * DIGEST_BYTES, 0);
+  const progress = (bytes: number): void =>
+    context.steps.setProgress(Math.min(bytes, totalBytes), totalBytes);
+  await context.baselines.keep({ vmUuid, digests, tracking, imageIds }, progress, signal);
 }
 
 async function readDigests(task: RecoverTask): Promise<PointDigests> {
@@ -61,6 +83,12 @@ async function readDigests(task: RecoverTask): Promise<PointDigests> {
       cause: error,
     });
   }
-  if (Check(PointDigests, value) && value.sequence === task.view.sequence) return value;
+  if (Check(PointDigests, value) && isOf(task.view, value)) return value;
   throw new Failure('storage_corrupt', `read ${path}: it is not about point ${task.view.sequence}`);
+}
+
+/** About the very point, whose disks have the lengths that the task says. */
+function isOf(view: RecoverTask['view'], { sequence, disks }: PointDigests): boolean {
+  const lengths = new Map(view.disks.map(({ key, bytes }) => [key, bytes]));
+  return sequence === view.sequence && disks.every(({ key, bytes }) => lengths.get(key) === bytes);
 }
