@@ -174,6 +174,8 @@ export class AgentTasks {
 
   async #carryOut(entry: Entry): Promise<void> {
     const { id } = entry.task;
+    // What was forgotten a moment ago, and is ordered again, must not be found by its old report.
+    await this.#tidied;
     const before = await this.#reports.read(id);
     const report = before ?? (await this.#reportOf(entry));
     if (report !== undefined && before === undefined) await this.#keep(report);

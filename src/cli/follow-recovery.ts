@@ -62,7 +62,10 @@ export function throwIfFailed(view: RecoveryView): void {
   const { code, message, hint } = view.failure ?? { code: '', message: 'for an unknown reason', hint: null };
   const what = view.purpose === 'migration' ? 'migration' : 'recovery';
   const rest = view.purpose === 'migration' ? GIVE_BACK : 'What it made is still there; take it down with:';
-  const wayOut = isTakenBack ? '' : `${rest} antipode cleanup ${view.id}`;
+  // It came up, so it is more likely to be helped than to be taken down.
+  const isUp = view.purpose !== 'test' && typeof view.result?.['vm_uuid'] === 'string';
+  const goOn = isUp ? `Its VM came up: go on with: antipode retry ${view.id}. ` : '';
+  const wayOut = isTakenBack ? '' : `${goOn}${rest} antipode cleanup ${view.id}`;
   const hints = [hint ?? '', wayOut].filter((text) => text !== '').join(' ');
   const text = `${what} ${view.id} failed: ${message}`;
   const options = hints === '' ? {} : { hint: hints };
@@ -99,7 +102,10 @@ class Teller {
       if (step.ended_ms === null) continue;
       const took = duration(step.ended_ms - step.started_ms);
       const outcome = step.failure === null ? 'done' : `failed: ${step.failure.message}`;
-      this.#once(step.name, `  ${step.name.replaceAll('_', ' ')}: ${outcome} (${took})`);
+      this.#once(
+        `${step.name} ${step.started_ms}`,
+        `  ${step.name.replaceAll('_', ' ')}: ${outcome} (${took})`,
+      );
     }
   }
 

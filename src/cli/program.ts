@@ -24,7 +24,7 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./protect-commands.ts')).registerProtectCommands,
   },
   {
-    names: ['recover', 'cleanup', 'recoveries'],
+    names: ['recover', 'cleanup', 'retry', 'recoveries'],
     load: async () => (await import('./recover-commands.ts')).registerRecoverCommands,
   },
   {

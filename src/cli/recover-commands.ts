@@ -32,6 +32,7 @@ type RecoverOptions = CommonOptions & {
 export function registerRecoverCommands(program: Command): void {
   registerRecover(program);
   registerCleanup(program);
+  registerRetry(program);
   registerRecoveries(program);
 }
 
@@ -153,6 +154,30 @@ function registerCleanup(program: Command): void {
     );
   });
   examples(command, ['antipode cleanup ledger', 'antipode cleanup job-1f0c2b3a4d5e']);
+}
+
+function registerRetry(program: Command): void {
+  const command = withManager(
+    program
+      .command('retry')
+      .description(
+        'go on with a recovery for production that failed when its VM had come up, such as by its disks that could ' +
+          'not be pulled',
+      )
+      .argument('<recovery>', "the recovery's id, or its VM's name")
+      .option('--no-wait', 'do not wait for its end'),
+  ).action(async (which: string, options: CommonOptions & { wait: boolean }) => {
+    const api = which.startsWith('job-')
+      ? await managerOf(options)
+      : await managerWithReplica(options, which);
+    const first = await api.post<RecoveryView>(`/recoveries/${encodeURIComponent(which)}/retry`);
+    const isQuiet = options.json === true;
+    const view = options.wait ? await followRecovery(api, first, { isQuiet, signal: interrupted() }) : first;
+    if (isQuiet) printJson(view);
+    throwIfFailed(view);
+    if (!isQuiet) print(`${view.name}: its recovery ${view.id} is ${view.state}`);
+  });
+  examples(command, ['antipode retry ledger', 'antipode retry job-1f0c2b3a4d5e']);
 }
 
 function registerRecoveries(program: Command): void {

@@ -15,13 +15,14 @@ import {
   checkTestNetwork,
   chooseHost,
 } from './recovery-check.ts';
+import { canBeRepeated } from './recovery-plan.ts';
 import { closeTaskId, discardTaskId, recoverTaskId, viewTaskId } from './recovery-tasks.ts';
 import type { Replicas } from './replicas.ts';
 import { findClaim } from './store/claim-store.ts';
 import type { Database } from './store/database.ts';
 import { addJob, findJob, jobsInState, listJobs, setJobState, type Job } from './store/job-store.ts';
 import type { ReplicaRecord } from './store/replica-store.ts';
-import { tasksOfJob, type Task } from './store/task-store.ts';
+import { findTask, tasksOfJob, type Task } from './store/task-store.ts';
 
 /** Under TCG a guest may take minutes to its first sign of life. */
 const SIGN_OF_LIFE_TIMEOUT_MS = 300_000;
@@ -182,6 +183,35 @@ export class Recoveries {
     });
   }
 
+  /**
+   * Goes on with a recovery for production that failed when its VM had come up: what is still to be done, such as
+   * pulling its disks, is begun again on the view that is still open. `which` as in `cleanUp`. Throws conflict when
+   * nothing of it is up.
+   */
+  async retry(which: string): Promise<RecoveryView> {
+    const { changes, clock, db, events } = this.#context;
+    const job = await this.toCleanUp(which);
+    const last = job.steps.at(-1);
+    const task = await findTask(db, recoverTaskId(job.id));
+    checkRetry(job, task);
+    await db.transaction().execute(async (at) => {
+      // Later than the failure, which tells that it is to be tried again.
+      const nowMs = Math.max(clock.now(), (last?.ended_ms ?? 0) + 1);
+      const change = { from: 'failed', state: 'running', failure: null, nowMs } as const;
+      if (!(await setJobState(at, job.id, change))) {
+        throw new Failure('conflict', `recovery ${job.id} moved on just now`, { hint: 'Look again.' });
+      }
+      await events.record(at, {
+        kind: 'recovery.retried',
+        severity: 'warning',
+        subject: { kind: 'recovery', id: job.id },
+        message: `the recovery of VM ${job.request.vm_name} goes on with ${last?.name ?? ''}`,
+      });
+    });
+    changes.notify('jobs');
+    return this.view(await this.#get(job.id));
+  }
+
   async #get(id: string): Promise<Job> {
     const job = await findJob(this.#context.db, id);
     if (job !== undefined) return job;
@@ -218,6 +248,28 @@ export class Recoveries {
       updated_ms: job.updated_ms,
     };
   }
+}
+
+/** Throws conflict. */
+function checkRetry(job: Job, task: Task | undefined): void {
+  const { name } = job.request;
+  if (job.state !== 'failed') {
+    throw new Failure(
+      'conflict',
+      `recovery ${job.id} of ${name} is ${job.state}: only one that failed goes on`,
+      {
+        hint: `See how it stands with: antipode recoveries ${job.id}`,
+      },
+    );
+  }
+  const last = job.steps.at(-1);
+  const isUp = task?.state !== 'failed' || typeof task.report?.result?.['vm_uuid'] === 'string';
+  const isRepeatable = last?.state === 'failed' && canBeRepeated(last) && job.request.purpose !== 'test';
+  if (task !== undefined && task.state !== 'withdrawn' && isUp && isRepeatable) return;
+  const why = job.failure === null ? '' : `: ${job.failure.message}`;
+  throw new Failure('conflict', `recovery ${job.id} failed before ${name} was up${why}`, {
+    hint: `There is nothing to go on with. Take it down with: antipode cleanup ${job.id}. Then recover again.`,
+  });
 }
 
 /** What was asked for, or goes without asking. */

@@ -35,10 +35,11 @@ import {
   type Job,
 } from './store/job-store.ts';
 import { listReplicas, updateReplica } from './store/replica-store.ts';
-import { addTask, findTask, tasksOfJob, withdrawTask, type Task } from './store/task-store.ts';
+import { addTask, findTask, repeatTask, tasksOfJob, withdrawTask, type Task } from './store/task-store.ts';
 
 /** A forward step waits so long for a program that has stopped reporting. Cleaning waits until it is back. */
 const LOST_AFTER_MS = 5 * 60_000;
+const ORDERED_AGAIN = 'ordered once more';
 
 export class RecoveryEngine {
   readonly #context: Context;
@@ -180,16 +181,16 @@ export class RecoveryEngine {
   async #do(job: Job, step: { name: StepName; position: number; startedMs: number }): Promise<Outcome> {
     const { name, startedMs } = step;
     if (isAtSource(name)) return fromStep(await this.#handover.carryOut(job, { ...step, name }));
-    return (await this.#doHere(job, name, startedMs)) ?? this.#lost(job, name, startedMs) ?? 'waiting';
+    return (await this.#doHere(job, { ...step, name })) ?? this.#lost(job, name, startedMs) ?? 'waiting';
   }
 
   /** Undefined while a program is at it. */
   async #doHere(
     job: Job,
-    name: Exclude<StepName, SourceStep>,
-    startedMs: number,
+    step: { name: Exclude<StepName, SourceStep>; position: number; startedMs: number },
   ): Promise<Outcome | undefined> {
-    switch (name) {
+    const { startedMs } = step;
+    switch (step.name) {
       case 'raise_epoch':
         return this.#raiseEpoch(job);
       case 'stop_source':
@@ -197,7 +198,7 @@ export class RecoveryEngine {
       case 'open_view':
         return this.#openView(job);
       case 'recover':
-        return this.#recover(job);
+        return this.#recover(job, step);
       case 'discard':
         return this.#discard(job, startedMs);
       case 'close_view':
@@ -247,10 +248,10 @@ export class RecoveryEngine {
     return outcome;
   }
 
-  async #recover(job: Job): Promise<Outcome | undefined> {
+  async #recover(job: Job, at: { position: number; startedMs: number }): Promise<Outcome | undefined> {
     const { db, inventory } = this.#context;
     const known = await findTask(db, recoverTaskId(job.id));
-    if (known !== undefined) return outcomeOf(known);
+    if (known !== undefined) return (await this.#repeat(job, known, at)) ?? outcomeOf(known);
     const host = inventory.agent(job.request.host_id);
     if (host === undefined) {
       return { code: 'unreachable', message: `host ${job.request.host_id} left this site`, hint: null };
@@ -259,6 +260,33 @@ export class RecoveryEngine {
     const claim = job.request.purpose === 'test' ? undefined : await this.#claimOf(job);
     const journey = await this.#journeyOf(job);
     return outcomeOf(await this.#order(job, host.id, recoverTask(job, view, host, { claim, journey })));
+  }
+
+  /**
+   * Of a step that is repeated: orders the task that failed before once more, when its host has forgotten that, or it
+   * would only say it again. Undefined when there is nothing to order.
+   */
+  async #repeat(
+    job: Job,
+    task: Task,
+    { position, startedMs }: { position: number; startedMs: number },
+  ): Promise<Outcome | undefined> {
+    const { changes, inventory } = this.#context;
+    const isRepeated = job.steps.some(({ name, position: other }) => name === 'recover' && other < position);
+    const isOrdered = job.steps[position]?.note === ORDERED_AGAIN;
+    if (!isRepeated || task.state !== 'failed' || isOrdered) return undefined;
+    const host = inventory.agent(task.member_id);
+    const hasForgotten =
+      host?.report !== undefined &&
+      (host.reportMs ?? 0) >= startedMs &&
+      !host.report.tasks.some(({ id }) => id === task.id);
+    if (!hasForgotten) return this.#lost(job, 'recover', startedMs) ?? 'waiting';
+    await this.#write(async (at) => {
+      await noteStep(at, job.id, { position, note: ORDERED_AGAIN });
+      await repeatTask(at, task.id);
+    });
+    changes.notify('orders');
+    return 'waiting';
   }
 
   async #claimOf(job: Job): Promise<EpochClaim | undefined> {
@@ -332,7 +360,10 @@ export class RecoveryEngine {
     return {
       code: 'unreachable',
       message: `${member?.name ?? 'the program'} has not reported for ${LOST_AFTER_MS / 60_000} minutes`,
-      hint: 'Start it again, clean this recovery up, and recover again.',
+      hint:
+        name === 'recover'
+          ? `Start it again, then go on with: antipode retry ${job.id}`
+          : 'Start it again, clean this recovery up, and recover again.',
     };
   }
 

@@ -143,3 +143,30 @@ test('a cleanup of a migration, wherever it was, takes down what is here before 
     if (done.length > 0) assert.equal(done.at(-1), 'start_source');
   }
 });
+
+test('what failed when the VM was up is gone on with when that is asked for, and can still be taken down', () => {
+  for (const failing of ['recover', 'close_view'] as const) {
+    const { job } = run(jobOf('recovery'), failing);
+    assert.equal(job.state, 'failed');
+    const steps = job.steps.map((step) => ({ ...step, ended_ms: 5 }));
+    assert.equal(
+      run({ ...job, steps, state: 'running', updated_ms: 5 }).job.state,
+      'failed',
+      'not asked for',
+    );
+    const again = { ...job, steps, state: 'running', updated_ms: 6 } as const;
+    const { job: ended, done } = run(again);
+    assert.equal(ended.state, 'done');
+    assert.deepEqual(done, failing === 'recover' ? ['recover', 'close_view'] : ['close_view']);
+    for (let stopAfter = 0; stopAfter < done.length; stopAfter++) {
+      const stopped = run(again, undefined, stopAfter).job;
+      const cleaned = run({ ...stopped, state: 'cleaning' });
+      assert.deepEqual([cleaned.job.state, cleaned.done], ['cleaned', ['discard', 'close_view']]);
+    }
+  }
+  for (const failing of ['raise_epoch', 'stop_source', 'open_view'] as const) {
+    const { job } = run(jobOf('recovery'), failing);
+    const steps = job.steps.map((step) => ({ ...step, ended_ms: 5 }));
+    assert.equal(run({ ...job, steps, state: 'running', updated_ms: 6 }).job.state, 'failed');
+  }
+});

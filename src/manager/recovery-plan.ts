@@ -52,20 +52,32 @@ export function nextMove(job: Part): Move {
   return { kind: 'none' };
 }
 
-function forward({ steps, request }: Pick<Job, 'steps' | 'request'>): Move {
+function forward({ steps, request, updated_ms: beganMs }: Part): Move {
   const names = FORWARD[request.purpose];
   const last = steps.at(-1);
   if (last?.state === 'running') return carryOut(last);
   if (last?.name === 'start_source') return takenBack(steps);
+  if (last?.state === 'failed' && canBeRepeated(last) && (last.ended_ms ?? 0) < beganMs) {
+    return { kind: 'begin', position: steps.length, name: last.name as StepName };
+  }
   if (last?.state === 'failed') {
     if (isBegun(steps, 'shut_down_source') && !isBegun(steps, 'raise_epoch')) {
       return { kind: 'begin', position: steps.length, name: 'start_source' };
     }
     return { kind: 'finish', state: 'failed', ...(last.failure === null ? {} : { failure: last.failure }) };
   }
-  const name = names[steps.length];
+  // A step that was repeated has several rows.
+  const name = names.find((one) => !steps.some((step) => step.name === one && step.state === 'done'));
   if (name !== undefined) return { kind: 'begin', position: steps.length, name };
   return { kind: 'finish', state: request.purpose === 'test' ? 'ready' : 'done' };
+}
+
+/**
+ * The VM may be up by these, and writing: they are gone on with when a person asks for it (the job is running again,
+ * since later than the failure), with the view still open.
+ */
+export function canBeRepeated({ name }: { name: string }): boolean {
+  return name === 'recover' || name === 'close_view';
 }
 
 const UNKNOWN: FailureReport = { code: 'tool_failed', message: 'a step failed', hint: null };
@@ -111,7 +123,7 @@ function cleaning({ steps, request, updated_ms: beganMs }: Part): Move {
 
 /** The close_view of a recovery that has not come to its end, which a cleanup repeats as its own step. */
 function isForwardClose(steps: Job['steps'], request: Job['request']): boolean {
-  return request.purpose !== 'test' && steps.length === FORWARD[request.purpose].length;
+  return request.purpose !== 'test' && isBegun(steps, 'recover') && !isBegun(steps, 'discard');
 }
 
 function carryOut(step: Job['steps'][number]): Move {

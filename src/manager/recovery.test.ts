@@ -285,3 +285,58 @@ test('a manager that was just started again does not deny a point that its serve
   await eastServer.send();
   assert.equal((await east.api<RecoveryView>('POST', '/recoveries', asked)).point, 3);
 });
+
+test('a recovery that fails when its VM is up is gone on with: its task is ordered once more, on the view that is still open', async () => {
+  await using sites = await twoSites();
+  const { east, eastAgent, eastServer } = sites;
+  await protectedLedger(sites);
+  const started = await east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', force: true });
+  await sites.westAgent.yields(2);
+  const open = await eastServer.task('open_view');
+  await eastServer.finish(doneTask(open.id, VIEW));
+  const recover = await eastAgent.task('recover');
+  const up = { vm_uuid: ledgerVm().uuid, vm_name: 'ledger', up_ms: Date.now() };
+  await assert.rejects(east.api('POST', '/recoveries/ledger/retry'), {
+    message: /is running: only one that failed/,
+  });
+  await eastAgent.finish({ ...failedTask(recover.id, 'the disks cannot be pulled'), result: up });
+  await settled(east, started.id, 'failed');
+  const going = await east.api<RecoveryView>('POST', '/recoveries/ledger/retry');
+  assert.deepEqual([going.state, going.failure], ['running', null]);
+  assert(
+    (await eastServer.now()).tasks.some(({ id }) => id === open.id),
+    'its view stayed open',
+  );
+  // The agent still tells of the failure; it has not heard that nobody asks for that any more.
+  await eastAgent.send();
+  await east.restart();
+  await eastServer.send();
+  assert(!(await eastAgent.now()).tasks.some(({ kind }) => kind === 'recover'));
+  eastAgent.report.tasks = [];
+  await eastAgent.send();
+  const again = await eastAgent.task('recover');
+  assert.deepEqual(again, recover);
+  await eastAgent.finish(doneTask(again.id, up));
+  await eastServer.finish(doneTask((await eastServer.task('close_view')).id));
+  const done = await settled(east, started.id, 'done');
+  assert.deepEqual(
+    done.steps.slice(-3).map(({ name, state }) => `${name} ${state}`),
+    ['recover failed', 'recover done', 'close_view done'],
+  );
+});
+
+test('a recovery that failed before its VM was up has nothing to go on with', async () => {
+  await using sites = await twoSites();
+  const { east, eastAgent, eastServer } = sites;
+  await protectedLedger(sites);
+  const started = await east.api<RecoveryView>('POST', '/recoveries', { vm: 'ledger', force: true });
+  await sites.westAgent.yields(2);
+  await eastServer.finish(doneTask((await eastServer.task('open_view')).id, VIEW));
+  await eastAgent.finish(failedTask((await eastAgent.task('recover')).id, 'no space left'));
+  await settled(east, started.id, 'failed');
+  await assert.rejects(east.api('POST', '/recoveries/ledger/retry'), {
+    code: 'conflict',
+    message: /failed before ledger was up: no space left/,
+    hint: /antipode cleanup/,
+  });
+});

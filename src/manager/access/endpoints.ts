@@ -202,6 +202,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   },
   'POST /api/v1/recoveries': startRecovery,
   'POST /api/v1/recoveries/:id/cleanup': endRecovery,
+  'POST /api/v1/recoveries/:id/retry': endRecovery,
   'DELETE /api/v1/recoveries/:id': endRecovery,
   'POST /api/v1/runs': startRun,
   'POST /api/v1/runs/:id/cancel': steerRun,

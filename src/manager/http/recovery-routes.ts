@@ -74,4 +74,15 @@ export const RECOVERY_ROUTES: readonly Route[] = [
     handle: async ({ params }, { recoveries }) =>
       new Answer(202, JSON.stringify(await recoveries.cleanUp(params.id))),
   }),
+  route({
+    method: 'POST',
+    path: '/api/v1/recoveries/:id/retry',
+    roles,
+    tag,
+    summary: 'Go on with a recovery for production that failed when its VM had come up',
+    params: ById,
+    reply: RecoveryView,
+    handle: async ({ params }, { recoveries }) =>
+      new Answer(202, JSON.stringify(await recoveries.retry(params.id))),
+  }),
 ];

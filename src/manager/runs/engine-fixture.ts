@@ -57,7 +57,7 @@ export class Stage implements AsyncDisposable {
 
   private constructor(db: Database, plan: RunPlan) {
     this.db = db;
-    this.world = new World(db, plan.vms);
+    this.world = new World(db, plan.vms, () => this.clock.now());
     this.runs = new Runs(this.context(db), {
       plans: undefined as never,
       peers: undefined as never,

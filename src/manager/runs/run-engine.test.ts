@@ -138,6 +138,27 @@ test('a recovery that failed is removed before it is tried again', async () => {
   assert.equal((await stage.run()).state, 'done');
 });
 
+test('disks that cannot be pulled are tried once more by the run, and again by each resume, with the VM up all the time', async () => {
+  await using stage = await Stage.open(planOf('disaster', [planVm('web')]));
+  stage.world.trouble.broken.add('pull:web');
+  await stage.drive(stage.engine());
+  const { state, vms } = await stage.runs.show(RUN_ID);
+  assert.deepEqual([state, vms[0]!.state], ['failed', 'failed']);
+  assert.match((await stage.step('vm1-alone')).failure!.message, /the disks of web cannot be pulled/);
+  assert.equal((await stage.step('vm1-recover')).state, 'done');
+  stage.world.trouble.broken.clear();
+  stage.clock.advance(1000);
+  await stage.runs.resume(RUN_ID, 'alice');
+  await stage.drive(stage.engine());
+  assert.equal((await stage.run()).state, 'done');
+  assert.deepEqual(
+    stage.world.story.filter(
+      (line) => / web$/.test(line) && !line.startsWith('shut_down') && !line.startsWith('last'),
+    ),
+    ['recover web', 'retry web', 'retry web'],
+  );
+});
+
 test('a migration whose last cycle fails starts its sources again by itself, and says why', async () => {
   await using stage = await Stage.open(fullPlan('migration'));
   stage.world.trouble.broken.add('last_cycle:web');

@@ -105,14 +105,17 @@ export class World implements SourceCopies, Guests {
   readonly #shutDowns = new Set<string>();
   readonly recoveries: RecoveryPort;
   readonly #db: Database;
+  readonly #nowMs: () => number;
 
-  constructor(db: Database, vms: readonly RunVm[]) {
+  constructor(db: Database, vms: readonly RunVm[], nowMs: () => number) {
     this.#db = db;
+    this.#nowMs = nowMs;
     for (const { vmName } of vms) this.atSource.add(vmName);
     this.recoveries = {
       start: (asked, options) => this.#start(asked, options),
       find: async (id) => this.jobs.get(id),
       cleanUp: (id) => this.#cleanUp(id),
+      retry: (id) => this.#retry(id),
     };
   }
 
@@ -144,6 +147,8 @@ export class World implements SourceCopies, Guests {
     // Before one runs here for production the other yields.
     if (purpose === 'recovery') this.atSource.delete(name);
     const isBroken = this.trouble.broken.has(`recover:${name}`);
+    // Up, and its disks cannot be pulled.
+    const isCut = this.trouble.broken.has(`pull:${name}`);
     const job: RecoveryView = {
       id: options.id,
       replica_id: asked.vm,
@@ -154,15 +159,28 @@ export class World implements SourceCopies, Guests {
       moment_ms: 1000,
       host_id: 'host-1',
       epoch: 2,
-      state: isBroken ? 'failed' : purpose === 'test' ? 'ready' : 'done',
+      state: isBroken || isCut ? 'failed' : purpose === 'test' ? 'ready' : 'done',
       steps: [],
       result: isBroken ? null : { vm_uuid: `here-${name}`, up_ms: 2000 },
-      failure: isBroken ? { code: 'timeout', message: `${name} gave no sign of life`, hint: null } : null,
+      failure: isBroken
+        ? { code: 'timeout', message: `${name} gave no sign of life`, hint: null }
+        : isCut
+          ? { code: 'storage_io', message: `the disks of ${name} cannot be pulled`, hint: null }
+          : null,
       created_ms: 0,
-      updated_ms: 0,
+      updated_ms: this.#nowMs(),
     };
     if (!this.jobs.has(options.id)) this.story.push(`recover ${name}`);
     this.jobs.set(options.id, job);
+    return job;
+  }
+
+  async #retry(id: string): Promise<RecoveryView> {
+    const known = this.jobs.get(id)!;
+    const isCut = this.trouble.broken.has(`pull:${known.vm_name}`);
+    const job: RecoveryView = { ...known, state: isCut ? 'failed' : 'done', updated_ms: this.#nowMs() + 1 };
+    this.story.push(`retry ${job.vm_name}`);
+    this.jobs.set(id, job);
     return job;
   }
 

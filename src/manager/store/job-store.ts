@@ -54,14 +54,16 @@ export async function addJob(
 export async function setJobState(
   db: Database,
   id: string,
-  change: { from: JobState; state: JobState; failure?: FailureReport; nowMs: number },
+  change: { from: JobState; state: JobState; failure?: FailureReport | null; nowMs: number },
 ): Promise<boolean> {
   const { numUpdatedRows } = await db
     .updateTable('jobs')
     .set({
       state: change.state,
       updated_ms: change.nowMs,
-      ...(change.failure === undefined ? {} : { failure: JSON.stringify(change.failure) }),
+      ...(change.failure === undefined
+        ? {}
+        : { failure: change.failure === null ? null : JSON.stringify(change.failure) }),
     })
     .where('id', '=', id)
     .where('state', '=', change.from)

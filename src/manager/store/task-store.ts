@@ -53,6 +53,16 @@ export async function reportTask(db: Database, memberId: string, report: TaskRep
   return numUpdatedRows === 1n;
 }
 
+/** A task that failed is ordered once more, as it was. */
+export async function repeatTask(db: Database, id: string): Promise<void> {
+  await db
+    .updateTable('tasks')
+    .set({ state: 'ordered', report: null })
+    .where('id', '=', id)
+    .where('state', '=', 'failed')
+    .execute();
+}
+
 export async function withdrawTask(db: Database, id: string): Promise<void> {
   await db.updateTable('tasks').set({ state: 'withdrawn' }).where('id', '=', id).execute();
 }

@@ -34,6 +34,8 @@ export type RecoveryPort = {
   ): Promise<RecoveryView>;
   find(id: string): Promise<RecoveryView | undefined>;
   cleanUp(id: string): Promise<RecoveryView>;
+  /** Goes on with one that failed when its VM had come up. */
+  retry(id: string): Promise<RecoveryView>;
 };
 
 /** Programs that do not report at the moment may do so soon: the manager may just have started. */
@@ -47,7 +49,8 @@ export function recoverExecutors(
 ): Pick<Executors, 'recover' | 'stand_alone' | 'discard'> {
   return {
     recover: (call) => recover(call, recoveries, clock),
-    stand_alone: ({ run, body, steps }) => standAlone(recoveries, jobIds(run.id, steps.get(body.recover)!)),
+    stand_alone: ({ run, step, body, steps }) =>
+      standAlone(recoveries, jobIds(run.id, steps.get(body.recover)!), step.startedMs ?? 0),
     discard: ({ run, body, steps }) => discard(recoveries, jobIds(run.id, steps.get(body.recover)!)),
   };
 }
@@ -185,12 +188,22 @@ function noteOf(job: RecoveryView): string | null {
   return detail === undefined ? step.name.replaceAll('_', ' ') : detail.name;
 }
 
-async function standAlone(recoveries: RecoveryPort, ids: readonly string[]): Promise<StepOutcome> {
+/** What failed before this try began is gone on with: the VM is up, and the point is still open for it. */
+async function standAlone(
+  recoveries: RecoveryPort,
+  ids: readonly string[],
+  startedMs: number,
+): Promise<StepOutcome> {
   for (const id of ids) {
     const job = await recoveries.find(id);
     if (job === undefined || job.state === 'cleaned') continue;
     if (job.state === 'done' || job.state === 'ready') return { state: 'done' };
-    if (job.state === 'failed') return { state: 'failed', failure: job.failure ?? UNKNOWN };
+    if (job.state === 'failed' && job.updated_ms > startedMs)
+      return { state: 'failed', failure: job.failure ?? UNKNOWN };
+    if (job.state === 'failed') {
+      await recoveries.retry(id);
+      return { state: 'waiting', note: 'what failed is begun again' };
+    }
     const progress = job.steps.at(-1)?.progress ?? null;
     if (progress === null || progress.total_bytes === 0) return { state: 'waiting' };
     const percent = Math.floor((progress.done_bytes / progress.total_bytes) * 100);
