@@ -57,19 +57,22 @@ function forward({ steps, request, updated_ms: beganMs }: Part): Move {
   const last = steps.at(-1);
   if (last?.state === 'running') return carryOut(last);
   if (last?.name === 'start_source') return takenBack(steps);
-  if (last?.state === 'failed' && canBeRepeated(last) && (last.ended_ms ?? 0) < beganMs) {
-    return { kind: 'begin', position: steps.length, name: last.name as StepName };
-  }
-  if (last?.state === 'failed') {
-    if (isBegun(steps, 'shut_down_source') && !isBegun(steps, 'raise_epoch')) {
-      return { kind: 'begin', position: steps.length, name: 'start_source' };
-    }
-    return { kind: 'finish', state: 'failed', ...(last.failure === null ? {} : { failure: last.failure }) };
-  }
+  if (last?.state === 'failed') return afterFailure(last, steps, beganMs);
   // A step that was repeated has several rows.
   const name = names.find((one) => !steps.some((step) => step.name === one && step.state === 'done'));
   if (name !== undefined) return { kind: 'begin', position: steps.length, name };
   return { kind: 'finish', state: request.purpose === 'test' ? 'ready' : 'done' };
+}
+
+function afterFailure(last: Job['steps'][number], steps: Job['steps'], beganMs: number): Move {
+  const position = steps.length;
+  if (canBeRepeated(last) && (last.ended_ms ?? 0) < beganMs) {
+    return { kind: 'begin', position, name: last.name as StepName };
+  }
+  if (isBegun(steps, 'shut_down_source') && !isBegun(steps, 'raise_epoch')) {
+    return { kind: 'begin', position, name: 'start_source' };
+  }
+  return { kind: 'finish', state: 'failed', ...(last.failure === null ? {} : { failure: last.failure }) };
 }
 
 /**

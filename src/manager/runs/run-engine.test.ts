@@ -153,7 +153,7 @@ test('disks that cannot be pulled are tried once more by the run, and again by e
   assert.equal((await stage.run()).state, 'done');
   assert.deepEqual(
     stage.world.story.filter(
-      (line) => / web$/.test(line) && !line.startsWith('shut_down') && !line.startsWith('last'),
+      (line) => line.endsWith(' web') && !line.startsWith('shut_down') && !line.startsWith('last'),
     ),
     ['recover web', 'retry web', 'retry web'],
   );
