@@ -20,6 +20,7 @@ export const AlarmKind = Type.Union([
   Type.Literal('certificate_ends'),
   Type.Literal('plan_unready'),
   Type.Literal('plan_unproven'),
+  Type.Literal('break_glass_used'),
 ]);
 export type AlarmKind = Static<typeof AlarmKind>;
 

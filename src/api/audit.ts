@@ -86,7 +86,7 @@ export class AuditChain {
   #hash: string | undefined;
   #sequence: number | undefined;
 
-  /** Undefined ones are taken from the first row: of a log whose beginning is not there. */
+  /** Undefined: of a log whose beginning may not be there. Its first row is believed then, unless it is the first. */
   constructor(before?: { sequence: number; hash: string }) {
     this.#hash = before?.hash;
     this.#sequence = before?.sequence;
@@ -102,7 +102,8 @@ export class AuditChain {
 
   /** What is wrong with the row, in words; it is believed then, so that one flaw is told once. */
   next(row: AuditRow): string | undefined {
-    const { hash, sequence } = { hash: this.#hash, sequence: this.#sequence };
+    const isFirst = this.#sequence === undefined && row.sequence === 1;
+    const [hash, sequence] = isFirst ? [GENESIS, 0] : [this.#hash, this.#sequence];
     this.#hash = row.hash;
     this.#sequence = row.sequence;
     if (sequence !== undefined && row.sequence !== sequence + 1) {

@@ -1,6 +1,7 @@
 /** The audit log: whole on both databases, with two managers, when it is archived, and after a kill. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -194,10 +195,16 @@ test('rows that there is no room for go into archives, and the chain goes on thr
   assert.equal(verified.is_whole, true, verified.problems.join());
   assert.deepEqual(new Set(verified.archives.map(({ state }) => state)), new Set(['whole']));
 
-  await writeFile(join(directory, files[1]!), archived[1]!.replace('why 30', 'why 31'));
+  const changed = archived[1]!.replace('why 30', 'why 31');
+  await writeFile(join(directory, files[1]!), changed);
   const after = await audit.verify();
   assert.equal(after.is_whole, false);
   assert.match(after.problems.join(), /0000000021-0000000040.jsonl is not what was written/);
+  // Also when its hash in the database is made to fit.
+  const hash = createHash('sha256').update(changed).digest('hex');
+  const fit = context.db.updateTable('audit_archives').set({ sha256: hash });
+  await fit.where('file', '=', files[1]!).execute();
+  assert.match((await audit.verify()).problems.join(), /row 31 is not what it was when it was written/);
 });
 
 test('after kill -9 the chain is whole, and whatever was answered is on record', async () => {

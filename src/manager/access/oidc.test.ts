@@ -9,6 +9,8 @@ import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import type { AuditRow } from '#/api/audit.ts';
 import { parseConfig } from '#/lib/config.ts';
+import { judgeAlarms } from '#/manager/alarms/judge-alarms.ts';
+import { siteFacts } from '#/manager/alarms/site-facts.ts';
 import { TestSite } from '#/manager/site-fixture.ts';
 import { OPENID_CONNECT } from './oidc-config.ts';
 import { firstAdministrator, PASSWORD, TestBrowser } from './site-browser-fixture.ts';
@@ -212,4 +214,12 @@ test('without the provider a break-glass user comes in, and everybody hears of i
     told.map(({ severity }) => severity),
     ['error'],
   );
+  const { context, peers, readiness, status } = site.manager;
+  const alarmed = async (): Promise<string[]> => {
+    const { conditions } = judgeAlarms(await siteFacts(context, { peers, readiness, status }));
+    return conditions.map(({ kind, subject }) => `${kind} ${subject.name}`);
+  };
+  assert.deepEqual(await alarmed(), ['break_glass_used glass']);
+  await alice.ask('POST', '/users/glass/password', { body: {} });
+  assert.deepEqual(await alarmed(), [], 'whoever used it knows the password no more');
 });

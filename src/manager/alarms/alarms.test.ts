@@ -19,7 +19,15 @@ import { Notices } from './notices.ts';
 import type { SiteFacts } from './judge-alarms.ts';
 
 const LIMIT = 100;
-const WELL: SiteFacts = { nowMs: 0, vms: [], cycleMs: new Map(), programs: [], sites: [], plans: [] };
+const WELL: SiteFacts = {
+  nowMs: 0,
+  vms: [],
+  cycleMs: new Map(),
+  programs: [],
+  sites: [],
+  plans: [],
+  brokenGlass: [],
+};
 const AWAY: SiteFacts = { ...WELL, sites: [{ id: 'site-west', name: 'west', isReachable: false }] };
 const SILENT: SiteFacts = {
   ...WELL,

@@ -46,6 +46,7 @@ const WELL: SiteFacts = {
     { id: 'site-north', name: 'north', isReachable: null },
   ],
   plans: [],
+  brokenGlass: [],
 };
 
 const kinds = (change: Partial<SiteFacts>): string[] =>

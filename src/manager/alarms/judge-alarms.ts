@@ -8,7 +8,7 @@ import type { ReadinessView } from '#/api/readiness.ts';
 import type { VmStatus } from '#/api/status.ts';
 
 export type Subject = {
-  kind: 'vm' | 'host' | 'replication-server' | 'site' | 'plan';
+  kind: 'vm' | 'host' | 'replication-server' | 'site' | 'plan' | 'user';
   id: string;
   name: string;
 };
@@ -43,6 +43,8 @@ export type SiteFacts = {
   programs: readonly ProgramFacts[];
   sites: readonly { id: string; name: string; isReachable: boolean | null }[];
   plans: readonly ReadinessView[];
+  /** Users for when the identity provider is down, who signed in with the password that they still have. */
+  brokenGlass: readonly { id: string; name: string; usedMs: number }[];
 };
 
 /** Below this an overlay has no room, and a full replica server refuses points (src/agent/recover-check.ts). */
@@ -73,6 +75,15 @@ export function judgeAlarms(facts: SiteFacts): Judged {
     });
   }
   for (const plan of facts.plans) judgePlan(plan, judged);
+  for (const { id, name, usedMs } of facts.brokenGlass) {
+    judged.conditions.push({
+      kind: 'break_glass_used',
+      severity: 'critical',
+      subject: { kind: 'user', id, name },
+      message: `the break-glass user ${name} signed in at ${new Date(usedMs).toISOString()}`,
+      hint: `Look at antipode audit, and give another password when it is over: antipode user password ${name}`,
+    });
+  }
   return judged;
 }
 

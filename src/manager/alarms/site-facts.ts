@@ -4,6 +4,7 @@ import type { AgentMember, ServerMember } from '#/manager/inventory.ts';
 import type { Peers } from '#/manager/peers.ts';
 import type { Readiness } from '#/manager/readiness/readiness.ts';
 import type { Status } from '#/manager/status.ts';
+import { listUsers, type UserRow } from '#/manager/store/user-store.ts';
 import type { ProgramFacts, SiteFacts } from './judge-alarms.ts';
 
 export type FactParts = { status: Status; peers: Peers; readiness: Readiness };
@@ -28,7 +29,15 @@ export async function siteFacts(context: Context, parts: FactParts): Promise<Sit
       isReachable: parts.peers.contact(peer.site_id)?.isReachable ?? null,
     })),
     plans: await parts.readiness.list(),
+    brokenGlass: (await listUsers(context.db)).flatMap(brokenGlass),
   };
+}
+
+/** As long as whoever used it knows the password. */
+function brokenGlass(user: UserRow): SiteFacts['brokenGlass'][number][] {
+  const { id, name, signed_in_ms: usedMs } = user;
+  if (user.is_break_glass === 0 || usedMs === null || usedMs < user.password_ms) return [];
+  return [{ id, name, usedMs }];
 }
 
 function cyclesOfAgent({ report }: AgentMember): [string, number][] {

@@ -17,6 +17,7 @@ const FACTS: MetricFacts = {
     { id: '2', name: 'north', isReachable: null },
   ],
   plans: [],
+  brokenGlass: [],
   replicas: [],
   cycles: [],
   alarms: { critical: 2, warning: 0 },
