@@ -17,6 +17,16 @@ after(async () => {
   await stage?.[Symbol.asyncDispose]();
 });
 
+const PAGES = [
+  ['Recovery plans', 'plans'],
+  ['Reports', 'reports'],
+  ['Sites and hosts', 'sites'],
+  ['Alarms', 'alarms'],
+  ['Events', 'events'],
+  ['Audit', 'audit'],
+  ['Settings', 'settings'],
+] as const;
+
 /** Nobody has signed in yet when the page first asks who is there. */
 const mistakesIn = (all: readonly string[]): string[] => all.filter((text) => !text.includes('401'));
 
@@ -123,6 +133,41 @@ test('protecting is checked while one types, refused beside the field, and done 
   await close();
 });
 
+test('a plan is looked at, tested, its question answered, and the run followed and cleaned up', async () => {
+  const { close, mistakes, page } = await openPage(browser);
+  await signIn(page, `${stage.url(stage.east)}/plans`);
+  await page.getByRole('link', { name: 'shop' }).first().click();
+  await page.locator('.plan-vm').nth(2).waitFor();
+  await page.getByText('Priority 3').waitFor();
+  await page.getByRole('button', { name: 'Test…' }).click();
+  await page.getByText('3 VMs would come up').waitFor();
+  await page.getByRole('button', { name: 'Start the test' }).click();
+  await page.getByRole('heading', { name: 'Test of shop' }).waitFor();
+  await page.getByRole('button', { name: 'Go on' }).click();
+  await page.getByRole('button', { name: 'Go on' }).waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Clean up' }).click();
+  await page
+    .getByText(/^clean(ing|ed)$/)
+    .first()
+    .waitFor();
+  assert.deepEqual(mistakesIn(mistakes), []);
+  await close();
+});
+
+test('a plan is edited as YAML: what is wrong is said in words, what would change before it does', async () => {
+  const { close, page } = await openPage(browser);
+  await signIn(page, `${stage.url(stage.east)}/plan-file?plan=shop`);
+  const text = page.getByLabel('Plan, groups and mappings');
+  const whole = await text.inputValue();
+  await text.fill('plan: [');
+  await page.getByText(/line 1/).waitFor();
+  await text.fill(whole.replace('name: shop', 'name: shop').replace('priority: 3', 'priority: 4'));
+  await page.getByText('plan shop: changed').waitFor();
+  await page.getByRole('button', { name: 'Apply' }).click();
+  await page.getByText('Priority 4').waitFor();
+  await close();
+});
+
 for (const colors of ['light', 'dark'] as const) {
   test(`every page draws itself in ${colors} without a mistake`, async () => {
     const { close, mistakes, page } = await openPage(browser, colors);
@@ -137,6 +182,12 @@ for (const colors of ['light', 'dark'] as const) {
       await page.getByRole('link', { name: 'shop-db' }).click();
       await page.getByRole('heading', { name: 'Events' }).waitFor();
       await shoot(page, `vm-${site.config.siteName}-${colors}`);
+      for (const [name, address] of PAGES) {
+        await page.goto(`${stage.url(site)}/${address}`);
+        await page.getByRole('heading', { level: 1, name }).waitFor();
+        await page.waitForLoadState('load');
+        await shoot(page, `${address.replaceAll('/', '-')}-${site.config.siteName}-${colors}`);
+      }
     }
     assert.deepEqual(mistakesIn(mistakes), []);
     await close();

@@ -7,19 +7,18 @@ export const addresses = {
   vms: '/vms',
   vmsStanding: (standing: string) => `/vms?standing=${part(standing)}`,
   vm: (uuid: string) => `/vms/${part(uuid)}`,
-  vmAt: (uuid: string, sequence: number) => `/vms/${part(uuid)}?point=${sequence}`,
   protect: (names: readonly string[]) =>
     names.length === 0 ? '/protect' : `/protect?${names.map((name) => `vm=${part(name)}`).join('&')}`,
   plans: '/plans',
   plan: (name: string) => `/plans/${part(name)}`,
-  runs: '/runs',
+  planFile: '/plan-file',
+  planFileOf: (name: string) => `/plan-file?plan=${part(name)}`,
   run: (id: string) => `/runs/${part(id)}`,
   recovery: (id: string) => `/recoveries/${part(id)}`,
   reports: '/reports',
-  hosts: '/hosts',
-  servers: '/replication-servers',
   sites: '/sites',
   events: '/events',
+  alarms: '/alarms',
   audit: '/audit',
   settings: '/settings',
 } as const;
@@ -37,9 +36,8 @@ export function addressOf(kind: string, id: string): string | undefined {
       return addresses.plan(id);
     case 'host':
     case 'member':
-      return addresses.hosts;
     case 'replication-server':
-      return addresses.servers;
+      return addresses.sites;
     case 'site':
       return addresses.sites;
     case 'report':

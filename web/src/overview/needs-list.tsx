@@ -1,22 +1,15 @@
 /** What goes on only when a person does something. */
 import { Button, EmptyState, List, ListItem } from '@patternfly/react-core';
 import { CheckCircleIcon } from '@patternfly/react-icons/dist/esm/icons/check-circle-icon';
-import { ExclamationCircleIcon } from '@patternfly/react-icons/dist/esm/icons/exclamation-circle-icon';
-import { ExclamationTriangleIcon } from '@patternfly/react-icons/dist/esm/icons/exclamation-triangle-icon';
-import { InfoCircleIcon } from '@patternfly/react-icons/dist/esm/icons/info-circle-icon';
 import { useState } from 'react';
 import { Link } from 'react-router';
 import { addressOf } from '#/addresses.ts';
 import type { Need } from '#/api/types.ts';
 import { span } from '#/lib/format.ts';
 import { useNow } from '#/lib/now.ts';
+import { SEVERITY_ICONS } from '#/shared/severity-icons.tsx';
 
 const AT_FIRST = 6;
-const ICONS = {
-  error: <ExclamationCircleIcon className="icon-error" aria-label="Error" />,
-  warning: <ExclamationTriangleIcon className="icon-warning" aria-label="Warning" />,
-  info: <InfoCircleIcon className="icon-info" aria-label="Note" />,
-};
 
 export function NeedsList({ needs, count }: { needs: readonly Need[]; count: number }) {
   const [isAll, setAll] = useState(false);
@@ -56,7 +49,7 @@ function NeedItem({ need }: { need: Need }) {
   const address = addressOf(need.subject.kind, need.subject.id);
   const since = need.since_ms === null ? undefined : `for ${span(Math.max(0, nowMs - need.since_ms))}`;
   return (
-    <ListItem icon={ICONS[need.severity]}>
+    <ListItem icon={SEVERITY_ICONS[need.severity]}>
       {address === undefined ? need.text : <Link to={address}>{need.text}</Link>}
       {since !== undefined && <span className="subtle"> {since}</span>}
       {need.hint !== null && <div className="subtle small">{need.hint}</div>}

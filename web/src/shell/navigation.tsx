@@ -6,6 +6,13 @@ import { addresses } from '#/addresses.ts';
 const PLACES: readonly (readonly [name: string, address: string])[] = [
   ['Overview', addresses.overview],
   ['Virtual machines', addresses.vms],
+  ['Recovery plans', addresses.plans],
+  ['Reports', addresses.reports],
+  ['Sites and hosts', addresses.sites],
+  ['Alarms', addresses.alarms],
+  ['Events', addresses.events],
+  ['Audit', addresses.audit],
+  ['Settings', addresses.settings],
 ];
 
 export function Navigation() {
