@@ -36,11 +36,27 @@ export function registerPlanAddressCommands(plan: Command): void {
         rules.length === 0 ? '' : rules.join(', '),
       ]),
     );
+    for (const text of diskNotices(found)) say(text);
     const titles = ['VM', 'HOST NAME', 'INTERFACE', 'NETWORK', 'NOW', 'THEN', 'RULES'];
     print(table(titles, rows, 'no interface of its VMs is known, and the plan names none'));
   });
   examples(show, ['antipode plan addresses all', 'antipode plan addresses show all --json']);
   registerTables(addresses);
+}
+
+/** Of guests that are edited while they are off, what nobody can know before. */
+function diskNotices({ vms }: PlanAddresses): string[] {
+  const byDisk = vms.filter(
+    (vm) =>
+      vm.customize_by === 'disk' &&
+      (vm.host_name !== null || vm.interfaces.some(({ after }) => after !== null)),
+  );
+  if (byDisk.length === 0) return [];
+  const names = byDisk.map((vm) => printable(vm.vm_name)).join(', ');
+  return [
+    `changed in their disks before they start: ${names}. Which files that means is known when a disk is opened: ` +
+      'antipode plan test says it in the step of the VM.',
+  ];
 }
 
 function registerTables(addresses: Command): void {
