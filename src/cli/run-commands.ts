@@ -261,9 +261,18 @@ function registerSkip(plan: Command): void {
           'keeps VMs safe: shut-downs, last cycles, recoveries',
       )
       .argument('<run>', "the run's id, or its plan's name")
-      .argument('<step>', 'the key of the step; see: antipode runs RUN')
-      .requiredOption('--reason <text>', 'why; it is kept with the step, and shown in the report'),
-  ).action(async (which: string, step: string, options: CommonOptions & { reason: string }) => {
+      .argument('<step>', 'the key of the step; see: antipode runs RUN'),
+  ).action(async (which: string, step: string, options: CommonOptions) => {
+    // An option of every command, for the audit log; here it is kept with the step as well.
+    if (options.reason === undefined) {
+      throw new Failure(
+        'usage_invalid',
+        `step ${step} is skipped for a reason, which is shown in the report`,
+        {
+          hint: "Say why: --reason 'the mail gateway is down today'",
+        },
+      );
+    }
     const api = await managerOf(options);
     const path = `/runs/${encodeURIComponent(which)}/steps/${encodeURIComponent(step)}/skip`;
     const view = await api.post<RunView>(path, { reason: options.reason });
