@@ -1,5 +1,5 @@
 /** The way in. At a new site the first administrator is made here, with the token of the link. */
-import { Alert, Card, CardBody, CardTitle } from '@patternfly/react-core';
+import { Alert, Button, Card, CardBody, CardTitle } from '@patternfly/react-core';
 import { useQuery } from '@tanstack/react-query';
 import { call } from '#/api/call.ts';
 import logo from '#/antipode.svg';
@@ -27,6 +27,11 @@ export function LoginPage() {
           {error !== null && <Alert variant="danger" isInline title={error.message} />}
           {data !== undefined &&
             (isFirst ? <FirstForm /> : <SignInForm isNew={data.needs_first_administrator} />)}
+          {data !== undefined && data.single_sign_on !== null && (
+            <Button component="a" variant="secondary" isBlock href={data.single_sign_on.path}>
+              Sign in by {data.single_sign_on.label}
+            </Button>
+          )}
         </CardBody>
       </Card>
     </main>
