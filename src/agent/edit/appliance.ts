@@ -179,6 +179,8 @@ function environment(isEmulated: boolean): NodeJS.ProcessEnv {
     LIBGUESTFS_MEMSIZE: String(MEMORY_MIB),
     ...(isEmulated ? { LIBGUESTFS_BACKEND_SETTINGS: 'force_tcg' } : {}),
     ...own,
+    // An empty one is no directory to it.
+    TMPDIR: tmpdir(),
     LC_ALL: 'C',
   };
 }
