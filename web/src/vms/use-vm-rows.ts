@@ -1,5 +1,6 @@
 /** The rows of the VM table that are on the screen: pages of them, asked for as somebody scrolls to them. */
 import { useQueries } from '@tanstack/react-query';
+import { useState } from 'react';
 import { ask } from '#/api/use-call.ts';
 import type { VmRow, VmTable, VmTableQuery } from '#/api/types.ts';
 
@@ -14,10 +15,10 @@ export type VmRows = {
   at(index: number): VmRow | undefined;
 };
 
-export function useVmRows(query: VmTableQuery, [first, last]: readonly [number, number]): VmRows {
-  const firstPage = Math.floor(first / PAGE_ROWS);
+export function useVmRows(query: VmTableQuery, range: readonly [number, number]): VmRows {
+  const firstPage = Math.floor(range[0] / PAGE_ROWS);
   const pages = Array.from(
-    { length: Math.floor(last / PAGE_ROWS) - firstPage + 1 },
+    { length: Math.floor(range[1] / PAGE_ROWS) - firstPage + 1 },
     (_, index) => firstPage + index,
   );
   const name = 'GET /api/v1/vm-table' as const;
@@ -32,9 +33,14 @@ export function useVmRows(query: VmTableQuery, [first, last]: readonly [number, 
     }),
   });
   const known = results.find((result) => result.data !== undefined)?.data;
+  // While another page is on its way the table stays as long as it was, or the scrolling would jump back.
+  const [last, setLast] = useState<{ text: string; table: VmTable }>();
+  const text = JSON.stringify(query);
+  if (known !== undefined && known !== last?.table) setLast({ text, table: known });
+  const table = known ?? (last?.text === text ? last.table : undefined);
   return {
-    total: known?.total,
-    counts: known?.counts,
+    total: table?.total,
+    counts: table?.counts,
     error: results.find((result) => result.error !== null)?.error ?? null,
     at: (index) => results[Math.floor(index / PAGE_ROWS) - firstPage]?.data?.items[index % PAGE_ROWS],
   };
