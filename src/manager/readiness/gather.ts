@@ -12,6 +12,7 @@ import type { PlanFacts } from '#/manager/plans/plan-facts.ts';
 import { surveyPlan, type ResolvedVm } from '#/manager/plans/resolved-plan.ts';
 import { problemOf } from '#/manager/problem.ts';
 import { checkReplica, chooseHost } from '#/manager/recovery-check.ts';
+import { stillLeft, type LeftOver } from '#/manager/rebuild/left-over.ts';
 import type { Job } from '#/manager/store/job-store.ts';
 import type { PeerRow } from '#/manager/store/peer-store.ts';
 import type { PlanRecord } from '#/manager/store/plan-store.ts';
@@ -41,6 +42,7 @@ export type Common = {
   paired: readonly PeerRow[];
   /** Newest first. */
   jobs: readonly Job[];
+  leftOver: readonly LeftOver[];
 };
 
 export function gather(common: Common, plan: PlanRecord): Situation {
@@ -104,6 +106,7 @@ function vmSituation(common: Common, vm: ResolvedVm, replica: ReplicaRecord): Vm
     ),
     startsMs: tests.map((test) => test.rto_ms),
     proven: tests[0] ?? null,
+    leftOver: stillLeft(common.leftOver, replica.id, { inventory: context.inventory, jobs: common.jobs }),
   };
 }
 

@@ -37,6 +37,7 @@ function vmOf(name: string, change: Partial<VmSituation> = {}): VmSituation {
     addresses: [],
     startsMs: [1000],
     proven: { job_id: 'job-1', at_ms: NOW_MS - 1000, rpo_ms: null, rto_ms: 1000 },
+    leftOver: [],
     ...change,
   };
 }

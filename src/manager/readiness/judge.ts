@@ -70,6 +70,9 @@ function judgeVm(vm: VmSituation, { nowMs, provenForMs }: Situation, add: Judge)
   const subject = ofVm(vm);
   judgeReplica(vm, nowMs, add);
   refuse(vm.hostRefusal, 'no_host');
+  for (const { hint, message } of vm.leftOver) {
+    add(subject, { severity: 'warning', code: 'left_over', text: `${vm.name}: ${message}`, hint });
+  }
   if (vm.proven === null || nowMs - vm.proven.at_ms > provenForMs) {
     const when = vm.proven === null ? 'never' : new Date(vm.proven.at_ms).toISOString();
     add(subject, {

@@ -10,6 +10,7 @@ import type { Context } from '#/manager/context.ts';
 import { READINESS_EVERY_MS, READINESS_LASTS_MS } from '#/manager/limits.ts';
 import type { Peers } from '#/manager/peers.ts';
 import type { Plans } from '#/manager/plans/plans.ts';
+import { readLeftOvers } from '#/manager/rebuild/left-over.ts';
 import { listJobs } from '#/manager/store/job-store.ts';
 import { listPeers } from '#/manager/store/peer-store.ts';
 import type { PlanRecord } from '#/manager/store/plan-store.ts';
@@ -103,6 +104,7 @@ export class Readiness {
       facts: await this.#plans.facts(),
       paired: await listPeers(db),
       jobs: await listJobs(db, JOBS_MAX, clock.now() + 1),
+      leftOver: await readLeftOvers(db),
     };
   }
 

@@ -33,6 +33,8 @@ export type VmSituation = {
   /** Of its last tests, how long they took to the sign of life. */
   startsMs: readonly number[];
   proven: VmReadiness['proven'];
+  /** Recoveries of it that a lost database has forgotten, and what to do about them. */
+  leftOver: readonly { message: string; hint: string }[];
 };
 
 export type HostVm = {

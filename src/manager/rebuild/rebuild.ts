@@ -20,6 +20,7 @@ import type { Peers } from '#/manager/peers.ts';
 import { addMember, findMember, listMembers } from '#/manager/store/member-store.ts';
 import { listPeers, putPeer, type PeerRow } from '#/manager/store/peer-store.ts';
 import { listReplicas } from '#/manager/store/replica-store.ts';
+import { leftOvers } from './left-over.ts';
 import { merge } from './merge.ts';
 import { readRebuild, writeRebuild } from './rebuild-state.ts';
 import { record, type Recorded } from './record.ts';
@@ -280,7 +281,13 @@ export class Rebuild {
     const documents = [...this.#memories.values()].flatMap(({ document }) =>
       document === null ? [] : [document],
     );
-    const counts: Recorded = await record(this.#context, { ...merged, notes, documents });
+    const left = [...this.#agents].flatMap(([id, kept]) => {
+      const host = inventory.agent(id);
+      const report = host?.report;
+      return leftOvers({ name: report?.host.hostname ?? id, kept, report }, merged.replicas);
+    });
+    notes.push(...left.map(({ hint, message }) => `${message}. ${hint}`));
+    const counts: Recorded = await record(this.#context, { ...merged, documents, left });
     this.#result = { ended_ms: clock.now(), ...counts, notes };
     for (const told of [this.#agents, this.#servers, this.#memories, this.#failures]) told.clear();
     log.warning('rebuild.done', { site: config.siteName, ...counts, notes: notes.join('; ') });

@@ -8,6 +8,7 @@ import { renameMember, setRevision } from '#/manager/store/member-store.ts';
 import { addProtection, listProtections } from '#/manager/store/protection-store.ts';
 import { addReplica, listReplicas } from '#/manager/store/replica-store.ts';
 import { restoreDocuments } from './documents.ts';
+import { recordLeftOvers, type LeftOver } from './left-over.ts';
 import type { Merged } from './merge.ts';
 import { readRebuild, writeRebuild } from './rebuild-state.ts';
 
@@ -15,7 +16,7 @@ export type Recorded = { replicas: number; protections: number; claims: number; 
 
 export async function record(
   context: Context,
-  merged: Merged & { documents: readonly DocumentTold[] },
+  merged: Merged & { documents: readonly DocumentTold[]; left: readonly LeftOver[] },
 ): Promise<Recorded> {
   const { authority, clock, db, events, identity, inventory } = context;
   const nowMs = clock.now();
@@ -36,6 +37,7 @@ export async function record(
       claims: await addClaims(at, merged),
       documents: await restoreDocuments(at, authority.caPem, merged.documents),
     };
+    await recordLeftOvers(at, context, merged.left);
     await writeRebuild(at, { state: 'none', members: [] });
     await events.record(at, {
       kind: 'site.rebuilt',
