@@ -2,7 +2,7 @@
  * PNG as far as console pictures need it: 8-bit RGB, not interlaced (PNG specification, third edition, sections 5, 10
  * and 11).
  */
-import { crc32, deflateSync } from 'node:zlib';
+import { crc32, deflateSync, inflateSync } from 'node:zlib';
 import { Failure } from './failure.ts';
 
 const SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
@@ -53,6 +53,49 @@ export function readPng(bytes: Uint8Array): { width: number; height: number; lin
   throw broken('end');
 }
 
+/** The pixels of a PNG of 8-bit RGB by whatever program, with any of the filters. Throws protocol_corrupt. */
+export function decodePng(bytes: Uint8Array): Picture {
+  const { height, lines, width } = readPng(bytes);
+  const lineBytes = width * CHANNELS;
+  let raw: Buffer;
+  try {
+    raw = inflateSync(lines, { maxOutputLength: (lineBytes + 1) * height });
+  } catch {
+    throw broken('data');
+  }
+  if (raw.length !== (lineBytes + 1) * height) throw broken('data');
+  const rgb = new Uint8Array(lineBytes * height);
+  for (let y = 0; y < height; y++) {
+    const at = y * lineBytes;
+    const from = y * (lineBytes + 1);
+    const predict = FILTERS[raw[from]!];
+    if (predict === undefined) throw broken('filter');
+    for (let x = 0; x < lineBytes; x++) {
+      const left = x < CHANNELS ? 0 : rgb[at + x - CHANNELS]!;
+      const above = y === 0 ? 0 : rgb[at + x - lineBytes]!;
+      const corner = y === 0 || x < CHANNELS ? 0 : rgb[at + x - lineBytes - CHANNELS]!;
+      rgb[at + x] = raw[from + 1 + x]! + predict(left, above, corner);
+    }
+  }
+  return { width, height, rgb };
+}
+
+/** What a byte is the difference to, by the number of the line's filter (section 9.2). */
+const FILTERS: readonly ((left: number, above: number, corner: number) => number)[] = [
+  () => 0,
+  (left) => left,
+  (_, above) => above,
+  (left, above) => (left + above) >> 1,
+  paeth,
+];
+
+function paeth(left: number, above: number, corner: number): number {
+  const guess = left + above - corner;
+  const [toLeft, toAbove, toCorner] = [left, above, corner].map((value) => Math.abs(guess - value));
+  if (toLeft! <= toAbove! && toLeft! <= toCorner!) return left;
+  return toAbove! <= toCorner! ? above : corner;
+}
+
 function sidesOf(header: Buffer): { width: number; height: number } {
   if (header.length !== 13 || !header.subarray(8).equals(Buffer.from([8, 2, 0, 0, 0])))
     throw broken('header');
@@ -76,7 +119,7 @@ function broken(what: string): Failure {
 
 const PPM = /^P6\s+(\d{1,5})\s+(\d{1,5})\s+255\s/;
 
-/** QEMU's screenshots. Throws protocol_corrupt. */
+/** A screenshot of QEMU by its older form; the newer is PNG. Throws protocol_corrupt. */
 export function readPpm(bytes: Uint8Array): Picture {
   const head = PPM.exec(Buffer.from(bytes.subarray(0, 64)).toString('latin1'));
   const [width, height] = [Number(head?.[1]), Number(head?.[2])];
