@@ -24,7 +24,7 @@ import { guestRecords, type GuestRecords } from './guest/guest-records.ts';
 import { removeProbeNamespaces } from './guest/probe-namespace.ts';
 import { runGuestTask } from './guest/run-guest-task.ts';
 import type { Replication } from './handover/handover-context.ts';
-import { HandoverStates } from './handover/handover-state.ts';
+import { HandoverStates, handoversIn } from './handover/handover-state.ts';
 import { isTakenBackBy, runHandover } from './handover/run-handover.ts';
 import { guardIoPauses } from './io-pause-guard.ts';
 import type { LibvirtConnection } from './libvirt-connection.ts';
@@ -102,7 +102,7 @@ export class AgentTasks {
     this.#guestRecords = guestRecords(directory);
     this.#reports = new TaskFiles(directory, 'task', TaskReport);
     this.#retired = new RetiredCopies(parts);
-    this.#handovers = new HandoverStates(join(parts.dataDirectory, 'handovers'));
+    this.#handovers = new HandoverStates(handoversIn(parts.dataDirectory));
   }
 
   /** Looks after the VMs that are on a recovery point, until the signal aborts. */

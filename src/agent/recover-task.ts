@@ -14,6 +14,7 @@ import type { Journey } from '#/recovery/home-networks.ts';
 import type { Baselines } from './baseline/baselines.ts';
 import { keepDigests } from './baseline/keep-digests.ts';
 import { carryOutEdit, editOf, type EditDisks } from './edit/recover-edit.ts';
+import { restoreAddresses } from './guest/restore-addresses.ts';
 import type { Places } from './places.ts';
 import { checkTarget, domainOf, ownDomain, startNetworks } from './recover-check.ts';
 import { makeOverlays, readDefinition, restoreFirmware, type FirmwarePaths } from './recover-files.ts';
@@ -98,6 +99,7 @@ export async function runRecover(
   }
   const awakening = await awaken(domain, { state, task, context, step }, signal);
   state = awakening.state;
+  await restoreHome(domain, { task, context, awakening, step }, signal);
   const standing = standingOf({ task, adapted, awakening, nowMs: context.clock.now() });
   context.isUp(standing);
   if (state.tracking !== undefined && !state.isIndependent) {
@@ -114,8 +116,29 @@ export async function runRecover(
       );
     });
   }
+  if (task.purpose === 'recovery' && (await context.retired.hadAutostart(task.id))) {
+    // Last: a start of a VM that still needs the replica would fail.
+    await step('turn its autostart on', () => domain.setAutostart(true));
+    await context.retired.autostartIsBack(task.id);
+  }
   requireSign(awakening, task);
   return result({ standing, notes: adapted.notes, state, awakening });
+}
+
+/** Before another may begin with the VM: a plan that gives it addresses of its own does so after this. */
+async function restoreHome(
+  domain: Domain,
+  parts: { task: RecoverTask; context: RecoverContext; awakening: Awakening; step: Step },
+  signal: AbortSignal,
+): Promise<void> {
+  const { awakening, context, step, task } = parts;
+  const isUp = silenceOf(awakening, task) === undefined && awakening.state.isLeftOff !== true;
+  if (task.restores_addresses !== true || !isUp || awakening.state.isIndependent) return;
+  await step('put back the addresses of home', async (note) => {
+    const { isRestored, words } = await restoreAddresses(domain, context.clock, signal);
+    note(words);
+    if (!isRestored) awakening.notes.push(words);
+  });
 }
 
 async function awaken(

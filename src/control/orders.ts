@@ -173,6 +173,8 @@ export const RecoverTask = Type.Object(
     journey: Type.Optional(Type.Object({ from_site_id: Id, to_site_id: Id }, closed)),
     /** An old copy of the VM on this host that has yielded makes room: its definition is kept aside. */
     retires_old_copy: Type.Optional(Type.Boolean()),
+    /** The VM comes home: what a plan has changed of its addresses at the other site is undone through its agent. */
+    restores_addresses: Type.Optional(Type.Boolean()),
     default_network: Type.Union([Name, Type.Null()]),
     /** `false`: its guest runs no instruction. Of a recovery, the VM stands alone and is off at the end. */
     start: Type.Optional(Type.Literal(false)),

@@ -34,6 +34,8 @@ import {
   setJobState,
   type Job,
 } from './store/job-store.ts';
+import { listProtections } from './store/protection-store.ts';
+import { vmFactsOf } from './store/vm-facts-store.ts';
 import { listReplicas, updateReplica } from './store/replica-store.ts';
 import { addTask, findTask, repeatTask, tasksOfJob, withdrawTask, type Task } from './store/task-store.ts';
 
@@ -258,8 +260,8 @@ export class RecoveryEngine {
     }
     const view = viewOf((await findTask(db, viewTaskId(job.id)))?.report ?? null);
     const claim = job.request.purpose === 'test' ? undefined : await this.#claimOf(job);
-    const journey = await this.#journeyOf(job);
-    return outcomeOf(await this.#order(job, host.id, recoverTask(job, view, host, { claim, journey })));
+    const way = { claim, journey: await this.#journeyOf(job), comesHome: await this.#comesHome(job) };
+    return outcomeOf(await this.#order(job, host.id, recoverTask(job, view, host, way)));
   }
 
   /**
@@ -293,6 +295,17 @@ export class RecoveryEngine {
     const replica = (await listReplicas(this.#context.db)).find(({ id }) => id === job.replica_id);
     const record = replica === undefined ? undefined : await this.#claims.find(replica.vm_uuid);
     return record?.site_id === this.#context.identity.siteId ? claimOf(record) : undefined;
+  }
+
+  /** A VM that was protected from here once, whose guest told its addresses at the other site through its agent. */
+  async #comesHome(job: Job): Promise<boolean> {
+    if (job.request.purpose === 'test' || job.request.start === false) return false;
+    const { db } = this.#context;
+    const replica = (await listReplicas(db)).find(({ id }) => id === job.replica_id);
+    const own = (await listProtections(db)).find(({ vm_uuid: uuid }) => uuid === replica?.vm_uuid);
+    if (replica === undefined || own?.state !== 'superseded') return false;
+    const facts = await vmFactsOf(db, replica.id);
+    return facts?.interfaces.some(({ addresses }) => addresses.length > 0) === true;
   }
 
   async #journeyOf(job: Job) {

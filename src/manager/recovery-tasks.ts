@@ -23,11 +23,18 @@ export function viewOf(report: TaskReport | null): OpenedView {
   });
 }
 
+type Way = {
+  claim: EpochClaim | undefined;
+  journey: NonNullable<RecoverTask['journey']>;
+  /** To the site that it was protected from, with an agent in it. */
+  comesHome: boolean;
+};
+
 export function recoverTask(
   job: Job,
   view: OpenedView,
   host: AgentMember,
-  { claim, journey }: { claim: EpochClaim | undefined; journey: NonNullable<RecoverTask['journey']> },
+  { claim, journey, comesHome }: Way,
 ): RecoverTask {
   const { request } = job;
   const testNetwork = request.test_network ?? undefined;
@@ -42,6 +49,7 @@ export function recoverTask(
     ...(claim === undefined ? {} : { claim }),
     networks: request.networks,
     ...(request.purpose === 'test' ? {} : { journey, retires_old_copy: true }),
+    ...(comesHome ? { restores_addresses: true } : {}),
     ...(request.start === false ? { start: false } : {}),
     ...(request.edit === undefined ? {} : { edit: request.edit }),
     // A test is isolated unless it was told which networks to use.

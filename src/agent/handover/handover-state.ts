@@ -29,6 +29,11 @@ const HandoverState = Type.Object(
 );
 export type HandoverState = Static<typeof HandoverState>;
 
+/** In the agent's `data_directory`. */
+export function handoversIn(dataDirectory: string): string {
+  return join(dataDirectory, 'handovers');
+}
+
 export class HandoverStates {
   readonly #directory: string;
 

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { after, afterEach, before, test } from 'node:test';
 import { runDiscard } from '#/agent/discard-task.ts';
+import { HandoverStates, handoversIn } from '#/agent/handover/handover-state.ts';
 import { DyingSteps, rawBytes, recoverContext, ServedPoint } from '#/agent/recovery-fixture.ts';
 import { runRecover, type RecoverContext } from '#/agent/recover-task.ts';
 import { StepLog } from '#/agent/step-log.ts';
@@ -136,3 +137,24 @@ test('a person removes a retired copy with its disks, but not while a VM uses on
 async function discard(id: string, steps?: StepLog): Promise<void> {
   await runDiscard({ id: 'd', kind: 'discard', recover_task_id: id }, context(steps), forever);
 }
+
+test('a VM that was started by itself before it went away is again, however it went', async () => {
+  const autostarts = async (id: string, mark: typeof yielded, handedOver: boolean): Promise<boolean> => {
+    const old = await oldCopy();
+    const where = { uri: EPOCH_NAMESPACE, key: EPOCH_PREFIX };
+    await old.setMetadata(where, epochMarkText({ claim: undefined, yielded: mark }), ['config']);
+    const handovers = new HandoverStates(handoversIn(daemon.directory));
+    const state = { vmUuid: UUID, wasActive: true, wasPaused: false, autostart: true, lateMs: 0, offMs: 1 };
+    if (handedOver) await handovers.write({ ...state, taskId: 'shut-down', beganMs: 0 });
+    await runRecover(back(id), context(), forever);
+    assert.equal(await handovers.read(UUID), undefined);
+    const domain = await libvirt.lookupDomainByName('web');
+    const isAutostart = await domain.isAutostart();
+    await domain.destroy();
+    await domain.undefine(['nvram', 'checkpointsMetadata']);
+    return isAutostart;
+  };
+  assert.equal(await autostarts('u1', { ...yielded, hadAutostart: true }, false), true);
+  assert.equal(await autostarts('u2', yielded, false), false);
+  assert.equal(await autostarts('u3', yielded, true), true, 'a handover had turned it off before');
+});

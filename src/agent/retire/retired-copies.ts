@@ -17,6 +17,8 @@ import { readDomainXml } from '#/libvirt/domain-xml.ts';
 import type { Domain } from '#/libvirt/domain.ts';
 import { hasLibvirtCode, LibvirtCode } from '#/libvirt/errors.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
+import { epochMarkIn } from '#/recovery/epoch-mark.ts';
+import { HandoverStates, handoversIn } from '#/agent/handover/handover-state.ts';
 import { isOff } from '#/agent/sign-of-life.ts';
 import { readMark } from '#/agent/yield-copy.ts';
 
@@ -37,11 +39,13 @@ export type RetiredParts = {
 export class RetiredCopies {
   readonly #parts: RetiredParts;
   readonly #directory: string;
+  readonly #handovers: HandoverStates;
   readonly #kept = new Map<string, Kept>();
 
   constructor(parts: RetiredParts) {
     this.#parts = parts;
     this.#directory = join(parts.dataDirectory, 'retired');
+    this.#handovers = new HandoverStates(handoversIn(parts.dataDirectory));
   }
 
   /** Resolves with what could not be read. */
@@ -91,6 +95,21 @@ export class RetiredCopies {
     await moveIfThere(this.#tpmPath(kept), this.#tpmAside(kept));
     this.#parts.changed();
     return notes.join('; ');
+  }
+
+  /** Whether the copy that made room for the task was started by itself with its host, before it went away. */
+  async hadAutostart(id: string): Promise<boolean> {
+    const kept = await this.#find(id);
+    if (kept === undefined) return false;
+    if (epochMarkIn(kept.xml)?.yielded?.hadAutostart === true) return true;
+    // A planned migration turns it off before the copy yields.
+    return (await this.#handovers.read(kept.report.vm_uuid))?.autostart === true;
+  }
+
+  /** The VM that came back starts by itself: what a handover remembers of its autostart is over. */
+  async autostartIsBack(id: string): Promise<void> {
+    const kept = await this.#find(id);
+    if (kept !== undefined) await this.#handovers.remove(kept.report.vm_uuid);
   }
 
   async has(id: string): Promise<boolean> {
