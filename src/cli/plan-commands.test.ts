@@ -157,6 +157,12 @@ test('the addresses of a plan are shown before they are given', async () => {
   await good(['plan', 'import', '-', '--apply'], changed);
   const then = await good(['plan', 'addresses', 'all']);
   assert.match(then, /ledger +b\.example +0 +not known +10\.2\.0\.5\/24, DNS none/);
+  const byDisk = changed.replace('host_name: b.example', 'host_name: b.example, customize_by: disk');
+  await good(['plan', 'import', '-', '--apply'], byDisk);
+  assert.match(
+    (await antipode(['plan', 'addresses', 'all'])).err,
+    /in their disks before they start: ledger\./,
+  );
 });
 
 test('addresses go out and come in as the table that other products use', async () => {
