@@ -75,6 +75,8 @@ export const RunStepView = Type.Object(
   {
     key: Id,
     kind: Type.String(),
+    /** Of a message: what a person is asked. */
+    text: Type.Optional(Text),
     phase: words('forward', 'undo'),
     name: Text,
     vm_uuid: nullable(Type.String()),

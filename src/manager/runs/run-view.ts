@@ -100,6 +100,7 @@ function stepView(step: RunStep): RunStepView {
   return {
     key: step.key,
     kind: step.body.kind,
+    ...(step.body.kind === 'message' ? { text: step.body.text } : {}),
     phase: step.phase,
     name: step.name,
     vm_uuid: step.vmUuid,

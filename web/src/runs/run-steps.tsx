@@ -38,7 +38,7 @@ function shown(run: Run, step: RunStep): ShownStep {
     startedMs: step.started_ms,
     endedMs: step.ended_ms,
     failure: step.failure?.message ?? null,
-    note: step.note,
+    note: step.text ?? step.note,
     ...(step.kind === 'message' && step.state === 'running' ? { ask: <Answer run={run} step={step} /> } : {}),
   };
 }

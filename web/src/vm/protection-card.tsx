@@ -36,7 +36,7 @@ export function ProtectionCard({ row, status }: { row: VmRow; status: VmStatus }
     ['Age', <AgeBar key="age" status={status} />],
     ['RPO', setSpan(status.rpo_ms)],
     ['State', stateText(status, nowMs)],
-    ...(status.violated_since_ms === null
+    ...(status.violated_since_ms === null || status.rpo !== 'violated'
       ? []
       : (
           [
