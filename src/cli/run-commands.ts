@@ -316,7 +316,10 @@ function steps(view: RunView): string {
   const rows = (view.steps ?? []).map((step) => {
     const endMs = step.ended_ms ?? Date.now();
     const took = step.started_ms === null ? '' : duration(Math.max(0, endMs - step.started_ms));
-    return [step.key, step.name, step.state, took, step.failure?.message ?? step.note ?? ''];
+    // Of a step that was skipped after it failed, who said so and why.
+    const failure = step.failure === null ? [] : [step.failure.message];
+    const said = step.state === 'skipped' && step.note !== null ? [step.note, ...failure] : failure;
+    return [step.key, step.name, step.state, took, said.length > 0 ? said.join('; ') : (step.note ?? '')];
   });
   const why = view.failure === null ? '' : `\n${view.failure.message}`;
   const head = `${view.kind} of plan ${view.plan}, begun ${time(view.created_ms)} by ${view.started_by}`;
