@@ -36,16 +36,7 @@ export function ProtectionCard({ row, status }: { row: VmRow; status: VmStatus }
     ['Age', <AgeBar key="age" status={status} />],
     ['RPO', setSpan(status.rpo_ms)],
     ['State', stateText(status, nowMs)],
-    ...(status.violated_since_ms === null || status.rpo !== 'violated'
-      ? []
-      : (
-          [
-            [
-              'Late since',
-              `${moment(status.violated_since_ms, nowMs)} (${span(nowMs - status.violated_since_ms)})`,
-            ],
-          ] as const
-        ).map((line): [string, ReactNode] => [...line])),
+    ...lateLine(status, nowMs),
     ...(row.change_bytes_per_s === null
       ? []
       : [['Changes', `${bytes(row.change_bytes_per_s)}/s`] as [string, ReactNode]]),
@@ -97,6 +88,11 @@ export function ProtectionCard({ row, status }: { row: VmRow; status: VmStatus }
       </CardBody>
     </Card>
   );
+}
+
+function lateLine({ rpo, violated_since_ms: sinceMs }: VmStatus, nowMs: number): [string, ReactNode][] {
+  if (sinceMs === null || rpo !== 'violated') return [];
+  return [['Late since', `${moment(sinceMs, nowMs)} (${span(nowMs - sinceMs)})`]];
 }
 
 function stateText(status: VmStatus, nowMs: number): string {
