@@ -70,6 +70,8 @@ export type RecoverResult = RecoverStanding & {
   notes: string[];
 };
 
+const AGENT_CHANNEL = 'org.qemu.guest_agent.0';
+
 type Step = <T>(name: string, work: (note: Note) => Promise<T>) => Promise<T>;
 
 /**
@@ -134,6 +136,8 @@ async function restoreHome(
   const { awakening, context, step, task } = parts;
   const isUp = silenceOf(awakening, task) === undefined && awakening.state.isLeftOff !== true;
   if (task.restores_addresses !== true || !isUp || awakening.state.isIndependent) return;
+  // Without a way to an agent nothing was changed through one.
+  if (!(await domain.getXml()).includes(AGENT_CHANNEL)) return;
   await step('put back the addresses of home', async (note) => {
     const { isRestored, words } = await restoreAddresses(domain, context.clock, signal);
     note(words);

@@ -35,7 +35,6 @@ import {
   type Job,
 } from './store/job-store.ts';
 import { listProtections } from './store/protection-store.ts';
-import { vmFactsOf } from './store/vm-facts-store.ts';
 import { listReplicas, updateReplica } from './store/replica-store.ts';
 import { addTask, findTask, repeatTask, tasksOfJob, withdrawTask, type Task } from './store/task-store.ts';
 
@@ -297,15 +296,13 @@ export class RecoveryEngine {
     return record?.site_id === this.#context.identity.siteId ? claimOf(record) : undefined;
   }
 
-  /** A VM that was protected from here once, whose guest told its addresses at the other site through its agent. */
+  /** A VM that was protected from here before it went away. */
   async #comesHome(job: Job): Promise<boolean> {
     if (job.request.purpose === 'test' || job.request.start === false) return false;
     const { db } = this.#context;
     const replica = (await listReplicas(db)).find(({ id }) => id === job.replica_id);
     const own = (await listProtections(db)).find(({ vm_uuid: uuid }) => uuid === replica?.vm_uuid);
-    if (replica === undefined || own?.state !== 'superseded') return false;
-    const facts = await vmFactsOf(db, replica.id);
-    return facts?.interfaces.some(({ addresses }) => addresses.length > 0) === true;
+    return replica !== undefined && own?.state === 'superseded';
   }
 
   async #journeyOf(job: Job) {

@@ -26,7 +26,7 @@ export function viewOf(report: TaskReport | null): OpenedView {
 type Way = {
   claim: EpochClaim | undefined;
   journey: NonNullable<RecoverTask['journey']>;
-  /** To the site that it was protected from, with an agent in it. */
+  /** To the site that it was protected from. */
   comesHome: boolean;
 };
 

@@ -13,8 +13,8 @@ import { runProgram } from './run-program.ts';
 
 const AGENT_SECONDS = 2;
 const EVERY_MS = 1000;
-/** The guest has given its sign of life; its agent may start a little later. */
-const PATIENCE_MS = 60_000;
+/** The guest has given its sign of life; its agent starts a little later, if there is one. */
+const PATIENCE_MS = 20_000;
 const SCRIPT_MS = 60_000;
 const SAID_LENGTH_MAX = 1000;
 
