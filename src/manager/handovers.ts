@@ -52,7 +52,7 @@ export class Handovers {
       if (answer !== undefined) return answer;
     } else if (
       known.body.kind !== TASK_KINDS[request.kind] ||
-      known.job_id !== jobIdOf(siteId, request.vm_uuid)
+      known.job_id !== handoverJobId(siteId, request.vm_uuid)
     ) {
       throw new Failure('conflict', `request ${request.id} was another one before`);
     }
@@ -127,7 +127,7 @@ export class Handovers {
     const { db } = this.#context;
     const { vm_name: name, vm_uuid: uuid } = protection;
     await this.#requireOwn(protection);
-    const before = (await tasksOfJob(db, jobIdOf(siteId, uuid))).filter(
+    const before = (await tasksOfJob(db, handoverJobId(siteId, uuid))).filter(
       ({ body }) => body.kind === 'shut_down',
     );
     const shutDown = before.at(-1);
@@ -165,7 +165,7 @@ export class Handovers {
     if (shutDown !== undefined) await this.#takeBack(siteId, protection, request.give_back);
     await db.transaction().execute(async (at) => {
       if (shutDown === undefined) await this.#addTombstone(at, siteId, shutDownId, protection);
-      for (const task of await tasksOfJob(at, jobIdOf(siteId, uuid))) {
+      for (const task of await tasksOfJob(at, handoverJobId(siteId, uuid))) {
         const isMeant = task.id === shutDownId || cyclesAfter(task, shutDownId);
         if (isMeant) await withdrawTask(at, task.id);
       }
@@ -203,7 +203,7 @@ export class Handovers {
     const sites = new Set((await listProtections(db)).map(({ target_site_id: id }) => id));
     sites.delete(siteId);
     for (const other of sites) {
-      const last = (await tasksOfJob(db, jobIdOf(other, uuid))).at(-1);
+      const last = (await tasksOfJob(db, handoverJobId(other, uuid))).at(-1);
       if (last === undefined || last.body.kind === 'start_again') continue;
       const isNew = clock.now() - last.created_ms < OTHER_MS;
       if (['ordered', 'running'].includes(last.state) || (last.state === 'done' && isNew)) return last.id;
@@ -220,7 +220,7 @@ export class Handovers {
 
   #add(at: Database, siteId: string, memberId: string, body: HandoverTask): Promise<void> {
     const { clock } = this.#context;
-    const job_id = jobIdOf(siteId, body.vm_uuid);
+    const job_id = handoverJobId(siteId, body.vm_uuid);
     return addTask(at, { id: body.id, member_id: memberId, job_id, body, created_ms: clock.now() });
   }
 
@@ -289,7 +289,7 @@ function cyclesAfter({ body }: Task, shutDownId: string): boolean {
 }
 
 /** Of all tasks that a site asked for of a VM. */
-function jobIdOf(siteId: string, vmUuid: string): string {
+export function handoverJobId(siteId: string, vmUuid: string): string {
   return `handover-${siteId}-${vmUuid}`;
 }
 

@@ -160,6 +160,15 @@ test('a migration whose VM does not come up is given back by a cleanup: it runs 
     fences.items.map(({ epoch, is_here }) => [epoch, is_here]),
     [[3, true]],
   );
+  // Its protection is as it was, on the same replica, without anybody asking.
+  const [peer] = await west.manager.peers.list();
+  await west.manager.protections.reconcile(peer!);
+  const { items } = await west.api<{ items: ProtectionView[] }>('GET', '/protections');
+  assert.deepEqual(
+    items.map(({ state, replica_id: id, rpo_ms: rpoMs, epoch }) => [state, id, rpoMs, epoch]),
+    [['active', replicaId, 5000, 3]],
+  );
+  assert.equal((await westAgent.now()).protections[0]?.replica_id, replicaId);
 });
 
 test('a VM that somebody starts between its last cycle and the claim is not brought up without what it wrote', async () => {

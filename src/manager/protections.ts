@@ -10,11 +10,14 @@ import { DEFAULT_RETENTION } from '#/api/common.ts';
 import { ReplicaGrant, SyncReply, type GrantState, type ReplicaRequest } from '#/api/peer.ts';
 import { DEFAULT_SCRATCH_BYTES, type ProtectionCheck, type ProtectionRequest } from '#/api/protections.ts';
 import { Failure, failureIn } from '#/lib/failure.ts';
+import { failureFields } from '#/lib/log.ts';
 import type { Claims } from './claims.ts';
 import type { Context } from './context.ts';
+import { isGivenBack } from './given-back.ts';
 import { newId } from './ids.ts';
 import { PROTECTIONS_MAX } from './limits.ts';
 import type { Peers } from './peers.ts';
+import { replicaRequest } from './replica-request.ts';
 import { checkRpo, checkVm, chooseDisks } from './protection-check.ts';
 import { claimOf } from './store/claim-store.ts';
 import type { PeerRow } from './store/peer-store.ts';
@@ -312,7 +315,7 @@ export class Protections {
     for (const [index, protection] of own.entries()) {
       if (protection.state === 'removing') await this.#release(protection, peer);
       else if (['requested', 'seeding'].includes(protection.state)) await this.#askAgain(protection, peer);
-      else if (states[index] !== undefined) await this.#follow(protection, states[index]);
+      else if (states[index] !== undefined) await this.#follow(protection, states[index], peer);
     }
   }
 
@@ -338,8 +341,35 @@ export class Protections {
     }
   }
 
+  /**
+   * Of a VM that the other site has given back, after it had claimed it: the replica that it keeps is taken up again,
+   * as it was. What the other site still has against it, such as the copy that it has just removed, passes.
+   */
+  async #restore(protection: Protection, peer: PeerRow): Promise<void> {
+    const { db, inventory, log } = this.#context;
+    const found = inventory.vms().find(({ vm }) => vm.uuid === protection.vm_uuid);
+    if (found === undefined || !(await isGivenBack(this.#context, this.#claims, protection))) return;
+    try {
+      const disks = chooseDisks(found.vm, protection.disks);
+      const plain: Protection = { ...protection, from_old_copy: 0 };
+      const body = await this.#replicaRequest(plain, disks);
+      const grant = await this.#peers.call(
+        peer,
+        { method: 'POST', path: '/peer/v1/replicas', body },
+        ReplicaGrant,
+      );
+      const change = { state: 'requested', from_old_copy: 0 } as const;
+      if (!(await updateProtection(db, { id: protection.id, from: ['superseded'] }, change))) return;
+      await this.#activate({ ...plain, state: 'requested' }, grant);
+    } catch (error) {
+      if (failureIn(error) === undefined) throw error;
+      log.info('protection.restore', { vm: protection.vm_name, ...failureFields(error) });
+    }
+  }
+
   /** What the recovery site decided about a protection of ours is what counts: it has the replica. */
-  async #follow(protection: Protection, { state, grant }: GrantState): Promise<void> {
+  async #follow(protection: Protection, { state, grant }: GrantState, peer: PeerRow): Promise<void> {
+    if (protection.state === 'superseded' && state === 'kept') return this.#restore(protection, peer);
     if (protection.state !== 'active') return;
     if (state === 'active') {
       const isSame =
@@ -365,16 +395,4 @@ export class Protections {
     });
     changes.notify('orders');
   }
-}
-
-function replicaRequest(protection: Protection, disks: ReplicaRequest['disks']): ReplicaRequest {
-  return {
-    protection_id: protection.id,
-    vm_uuid: protection.vm_uuid,
-    vm_name: protection.vm_name,
-    rpo_ms: protection.rpo_ms,
-    retention: protection.retention,
-    disks,
-    ...(protection.from_old_copy === 1 ? { from_old_copy: true } : {}),
-  };
 }
