@@ -17,6 +17,9 @@ import { Manager } from './manager.ts';
 export const GIB = 1024 ** 3;
 export const LEDGER_UUID = '7a2c9a52-6d1e-4a70-9c53-2b8a5e6f1001';
 
+/** Orders may wait for another site's manager that is killed and started again, over and over, on a busy machine. */
+const PATIENCE_MS = 120_000;
+
 export class TestSite implements AsyncDisposable {
   readonly config: ManagerConfig;
   readonly directory: string;
@@ -152,11 +155,9 @@ export class FakeAgent {
 
   /** Orders of another revision than the last ones, which are waited for. */
   async poll(stop?: AbortSignal): Promise<AgentOrders> {
-    const timeout = AbortSignal.timeout(20_000);
-    const signal = stop === undefined ? timeout : AbortSignal.any([stop, timeout]);
-    const orders = await this.client.agentOrders(this.orders?.revision, signal);
-    if (orders === undefined) throw new Error('no orders came');
-    return (this.orders = orders);
+    const ask = (signal: AbortSignal): Promise<AgentOrders | undefined> =>
+      this.client.agentOrders(this.orders?.revision, signal);
+    return (this.orders = await firstOrders(ask, stop));
   }
 
   /** Waits until another site claims ledger with that epoch, and reports that the copy here has yielded. */
@@ -196,6 +197,19 @@ export class FakeAgent {
   }
 }
 
+/** A manager answers a poll without news after a while, so that it is asked again. */
+async function firstOrders<Orders>(
+  ask: (signal: AbortSignal) => Promise<Orders | undefined>,
+  stop: AbortSignal | undefined,
+): Promise<Orders> {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const signal = stop === undefined ? patience : AbortSignal.any([stop, patience]);
+  for (;;) {
+    const orders = await ask(signal);
+    if (orders !== undefined) return orders;
+  }
+}
+
 export class FakeServer {
   readonly client: ManagerClient;
   readonly report: ServerReport;
@@ -230,11 +244,9 @@ export class FakeServer {
 
   /** Orders of another revision than the last ones, which are waited for. */
   async poll(stop?: AbortSignal): Promise<ServerOrders> {
-    const timeout = AbortSignal.timeout(20_000);
-    const signal = stop === undefined ? timeout : AbortSignal.any([stop, timeout]);
-    const orders = await this.client.serverOrders(this.orders?.revision, signal);
-    if (orders === undefined) throw new Error('no orders came');
-    return (this.orders = orders);
+    const ask = (signal: AbortSignal): Promise<ServerOrders | undefined> =>
+      this.client.serverOrders(this.orders?.revision, signal);
+    return (this.orders = await firstOrders(ask, stop));
   }
 
   async task(kind: 'open_view' | 'close_view' | 'delete_replica') {
