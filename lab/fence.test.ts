@@ -157,7 +157,7 @@ test('a person lets the copy of west run again: east is asked first, and its cop
 });
 
 test('protected again and recovered by force from a site that answers, the old copy is paused before the new one starts', async () => {
-  await sites.east.virsh(['undefine', VM, '--nvram', '--managed-save']);
+  await sites.east.virsh(['undefine', VM, '--nvram', '--managed-save', '--checkpoints-metadata']);
   await eventually('east has no copy', async () => {
     const { items } = await sites.api<{ items: Vm[] }>(sites.east, 'GET', '/vms');
     return items.some(({ name }) => name === VM) ? undefined : true;
