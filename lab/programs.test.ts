@@ -38,9 +38,11 @@ test('both sites have one host and one replication server that report, and know 
   }
 });
 
-test('the page of each API is reachable from this machine', async () => {
+test('the web page and the API of each site are reachable from this machine', async () => {
   for (const { name, url } of (await labStatus(lab)).sites) {
-    assert.match(await pageAt(url!), new RegExp(`<title>[^<]*${name}`));
+    assert.match(await pageAt(url!), /<title>Antipode/);
+    const health = JSON.parse(await pageAt(new URL('/api/v1/health', url!).href)) as { site_name: string };
+    assert.equal(health.site_name, name);
   }
 });
 
