@@ -24,8 +24,8 @@ const LOG_CHARACTERS = 800;
 const POLL_MS = 10;
 /** What every daemon sees of this process's environment. */
 const INHERITED = ['PATH', 'HOME', 'LANG', 'TMPDIR'];
-/** And where libguestfs finds what its appliance boots, when it is told. */
-const APPLIANCE = /^(LIBGUESTFS|SUPERMIN)_/;
+/** And where libguestfs finds what its appliance boots, and Node what it has compiled before, when they are told. */
+const TOLD = /^(LIBGUESTFS_|SUPERMIN_|NODE_COMPILE_CACHE$)/;
 
 export async function startDaemon(options: DaemonOptions): Promise<ProcessIdentity> {
   if (options.readyFile !== undefined) rmSync(options.readyFile, { force: true });
@@ -64,7 +64,7 @@ function spawnDetached(options: DaemonOptions): ChildProcess {
   const env: Record<string, string> = { ...options.env };
   for (const variable of INHERITED) env[variable] ??= process.env[variable] ?? '';
   for (const [variable, value] of Object.entries(process.env)) {
-    if (APPLIANCE.test(variable) && value !== undefined) env[variable] ??= value;
+    if (TOLD.test(variable) && value !== undefined) env[variable] ??= value;
   }
   const channel = options.socket === undefined ? [] : ['ipc' as const];
   const child = spawn(options.argv[0]!, options.argv.slice(1), {

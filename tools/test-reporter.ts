@@ -1,5 +1,5 @@
 /** Runs test files with Node's runner and says one line for each file, and everything about each failure. */
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { run } from 'node:test';
 import { inspect } from 'node:util';
 
@@ -15,67 +15,39 @@ interface FileRecord extends Tally {
   failures: string[];
 }
 
-export interface RunOptions {
-  readonly concurrency: number;
-  /** Counts are added here. */
-  readonly total: Tally;
-}
-
 /** The planted bugs take minutes on two idle cores, and CI may have busy ones. */
 const FILE_LIMIT_MS = 2_400_000;
 /** What a failed file may have printed is shown up to this; its end tells most. */
 const OUTPUT_CHARACTERS_MAX = 16_384;
 
-export async function runTestFiles(
-  root: string,
-  files: readonly string[],
-  options: RunOptions,
-): Promise<void> {
-  if (files.length === 0) return;
-  const records = new Map<string, FileRecord>();
-  const recordOf = (path: string | undefined): FileRecord => {
-    const name = relative(root, path ?? join(root, 'unknown file'));
-    const record = records.get(name) ?? { passed: 0, failed: 0, skipped: [], output: '', failures: [] };
-    records.set(name, record);
-    return record;
-  };
-  const ended = new Set<string>();
-  const stream = run({
-    cwd: root,
-    files: files.map((file) => join(root, file)),
-    concurrency: options.concurrency,
-    timeout: FILE_LIMIT_MS,
-  });
-  stream.on('test:stdout', ({ file, message }) => keep(recordOf(file), message));
-  stream.on('test:stderr', ({ file, message }) => keep(recordOf(file), message));
+/** Counts are added to `total`. */
+export async function runTestFile(root: string, file: string, total: Tally): Promise<void> {
+  const record: FileRecord = { passed: 0, failed: 0, skipped: [], output: '', failures: [] };
+  const path = join(root, file);
+  let end = { durationMs: 0, success: false };
+  const stream = run({ cwd: root, files: [path], timeout: FILE_LIMIT_MS });
+  stream.on('test:stdout', ({ message }) => keep(record, message));
+  stream.on('test:stderr', ({ message }) => keep(record, message));
   stream.on('test:pass', (event) => {
     if (event.details.type === 'suite') return;
-    const record = recordOf(event.file);
     if (event.skip !== undefined || event.todo !== undefined) record.skipped.push(event.name);
     else record.passed++;
   });
   stream.on('test:fail', (event) => {
     // A suite fails because of what is in it, which is counted already; a subtest's parent likewise.
     if (event.details.error.cause === undefined || isOfChildren(event.details.error)) return;
-    const record = recordOf(event.file);
     record.failed++;
     record.failures.push(`${event.name} (line ${event.line ?? '?'})\n${indent(reason(event.details.error))}`);
   });
-  stream.on('test:summary', ({ file, duration_ms: durationMs, success }) => {
-    if (file === undefined) return;
-    ended.add(relative(root, file));
-    sayFile(relative(root, file), recordOf(file), { durationMs, success });
+  // A file that dies before its tests do has no summary of its own.
+  stream.on('test:summary', ({ file: of, duration_ms: durationMs, success }) => {
+    if (of === path) end = { durationMs, success };
   });
   for await (const _ of stream);
-  // A file that dies before its tests do has no summary of its own.
-  for (const file of files.filter((name) => !ended.has(name))) {
-    sayFile(file, recordOf(join(root, file)), { durationMs: 0, success: false });
-  }
-  for (const [name, record] of records) {
-    options.total.passed += record.passed;
-    options.total.failed += record.failed;
-    options.total.skipped.push(...record.skipped.map((test) => `${name}: ${test}`));
-  }
+  sayFile(file, record, end);
+  total.passed += record.passed;
+  total.failed += record.failed;
+  total.skipped.push(...record.skipped.map((test) => `${file}: ${test}`));
 }
 
 function isOfChildren(error: Error): boolean {

@@ -50,10 +50,22 @@ export async function endJob(domain: Domain, clock: Clock, ended?: Promise<void>
     await clock.sleep(lookMs);
     lookMs = Math.min(2 * lookMs, JOB_LOOK_MS_MAX);
   }
+  return await letGoOn(domain);
+}
+
+/** Whoever loses the moment and whoever lets go of it come here at the same time: one of them finds it running. */
+async function letGoOn(domain: Domain): Promise<DomainStateName> {
   const { state, reason } = await domain.getState();
   if (state !== 'paused' || reason !== 'io-error') return state;
-  await domain.resume();
-  return 'running';
+  try {
+    await domain.resume();
+    return 'running';
+  } catch (error) {
+    if (!hasLibvirtCode(error, LibvirtCode.operationInvalid)) throw error;
+    const now = await domain.getState();
+    if (now.state === 'paused') throw error;
+    return now.state;
+  }
 }
 
 /** Its definition; undefined when there is none, or the domain does not run. */

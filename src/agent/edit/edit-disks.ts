@@ -8,7 +8,7 @@ import { Appliance, type ApplianceDisk } from './appliance.ts';
 import { applyEdit, restoreFiles } from './edit-record.ts';
 import { decideEdit, type Edit, type OfflineWish } from './decide-edit.ts';
 import { readFacts } from './guest-facts.ts';
-import { mountRoot, type GuestRoot } from './guest-root.ts';
+import { listFileSystems, mountRoot, type GuestRoot } from './guest-root.ts';
 
 export type Edited = {
   /** The file system that was edited. */
@@ -34,7 +34,7 @@ export async function editDisks(
   try {
     const until = AbortSignal.any([signal, limit]);
     await using appliance = await Appliance.open(disks, { signal: until, isEmulated });
-    const root = await mountRoot(appliance);
+    const root = await mountRoot(appliance, await listFileSystems(appliance));
     const edited = await editRoot(root, wish);
     await appliance.close();
     return edited;

@@ -8,23 +8,24 @@ const FILE_SYSTEMS_MAX = 32;
 /** One of these is in every root of Linux. */
 const MARKS = ['/etc/os-release', '/usr/lib/os-release', '/etc/debian_version', '/etc/fstab'];
 
-export type GuestRoot = { device: string; type: string; tree: GuestTree };
+export type FileSystem = { device: string; type: string };
+export type GuestRoot = FileSystem & { tree: GuestTree };
 
-/** The root, mounted. `devices` are the appliance's names of the VM's disks; all of them when there are none. */
-export async function mountRoot(
-  appliance: Appliance,
-  isOurs = (_device: string) => true,
-): Promise<GuestRoot> {
-  const all = (await appliance.run('list-filesystems'))
+/** Those on all disks of the appliance, by its names. */
+export async function listFileSystems(appliance: Appliance): Promise<FileSystem[]> {
+  return (await appliance.run('list-filesystems'))
     .split('\n')
     .map((line) => /^(\/dev\/[^\s:]+): (\S+)$/.exec(line))
     .filter((found) => found !== null)
-    .map(([, device, type]) => ({ device: device!, type: type! }))
-    .filter(({ device }) => isOurs(device));
+    .map(([, device, type]) => ({ device: device!, type: type! }));
+}
+
+/** The one that is a root, mounted. Throws vm_unsupported when none is, or more than one. */
+export async function mountRoot(appliance: Appliance, all: readonly FileSystem[]): Promise<GuestRoot> {
   if (all.length > FILE_SYSTEMS_MAX) {
     throw refused(`the VM has ${all.length} file systems, more than ${FILE_SYSTEMS_MAX}`);
   }
-  const roots: { device: string; type: string }[] = [];
+  const roots: FileSystem[] = [];
   const unopened: string[] = [];
   for (const { device, type } of all) {
     if (!OPENED.has(type)) {
