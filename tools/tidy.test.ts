@@ -20,7 +20,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   agent: [...CORE, 'replication', 'recovery', 'control'],
   'replication-server': [...CORE, 'replica', 'control'],
   manager: ['lib', 'recovery', 'control', 'api'],
-  cli: ['lib', 'api', 'replica', 'disk'],
+  operate: ['lib', 'disk', 'libvirt', 'agent', 'replication-server', 'manager'],
+  cli: ['lib', 'api', 'replica', 'disk', 'operate'],
 };
 /** Packages that a folder may import; the core has none but the XML parser. */
 const PACKAGES: Record<string, readonly string[]> = {

@@ -88,6 +88,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./rebuild-commands.ts')).registerRebuildCommands,
   },
   {
+    names: ['doctor'],
+    load: async () => (await import('./doctor-command.ts')).registerDoctorCommand,
+  },
+  {
     names: ['admin', 'user', 'session'],
     load: async () => (await import('./access-commands.ts')).registerAccessCommands,
   },

@@ -20,12 +20,9 @@ const INT8 = 20;
 
 /** `url` is `sqlite:PATH` or `postgresql://...`. Throws config_invalid, unreachable, storage_io. */
 export async function openDatabase(url: string, log: Log): Promise<Database> {
-  const kind = kindOf(url);
-  const db = new Kysely<Schema>({
-    dialect: kind === 'sqlite' ? sqliteDialect(url.slice('sqlite:'.length)) : postgresDialect(url, log),
-  });
+  const db = connectDatabase(url, log);
   try {
-    await migrate(db, kind);
+    await migrate(db, kindOf(url));
     return db;
   } catch (error) {
     await db.destroy();
@@ -33,7 +30,17 @@ export async function openDatabase(url: string, log: Log): Promise<Database> {
   }
 }
 
-function kindOf(url: string): DatabaseKind {
+/** As it is, not migrated. `readOnly`: a file of SQLite is not written in any way. */
+export function connectDatabase(url: string, log: Log, options: { readOnly?: boolean } = {}): Database {
+  return new Kysely<Schema>({
+    dialect:
+      kindOf(url) === 'sqlite'
+        ? sqliteDialect(url.slice('sqlite:'.length), options)
+        : postgresDialect(url, log),
+  });
+}
+
+export function kindOf(url: string): DatabaseKind {
   if (url.startsWith('sqlite:')) return 'sqlite';
   if (/^postgres(ql)?:\/\//.test(url)) return 'postgresql';
   throw new Failure('config_invalid', 'database_url is neither sqlite:PATH nor postgresql://HOST/DATABASE');

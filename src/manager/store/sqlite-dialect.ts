@@ -17,10 +17,11 @@ import {
 /** Compiled statements that are kept; the manager has fewer distinct ones than this. */
 const STATEMENTS_MAX = 500;
 
-export function sqliteDialect(path: string): Dialect {
+/** `readOnly`: of a database that another process owns; nothing about it is changed. */
+export function sqliteDialect(path: string, options: { readOnly?: boolean } = {}): Dialect {
   return {
     createAdapter: () => new SqliteAdapter(),
-    createDriver: () => new SqliteDriver(path),
+    createDriver: () => new SqliteDriver(path, options.readOnly === true),
     createIntrospector: (db) => new SqliteIntrospector(db),
     createQueryCompiler: () => new SqliteQueryCompiler(),
   };
@@ -28,20 +29,23 @@ export function sqliteDialect(path: string): Dialect {
 
 class SqliteDriver implements Driver {
   readonly #path: string;
+  readonly #isReadOnly: boolean;
   #connection: SqliteConnection | undefined;
   /** Settles when the connection is free; each waiter chains itself behind the one before. */
   #turn: Promise<void> = Promise.resolve();
   #release: (() => void) | undefined;
 
-  constructor(path: string) {
+  constructor(path: string, isReadOnly: boolean) {
     this.#path = path;
+    this.#isReadOnly = isReadOnly;
   }
 
   async init(): Promise<void> {
-    const database = new DatabaseSync(this.#path, { timeout: 5000 });
+    const database = new DatabaseSync(this.#path, { timeout: 5000, readOnly: this.#isReadOnly });
+    this.#connection = new SqliteConnection(database);
+    if (this.#isReadOnly) return;
     // An acknowledged change survives power loss: with WAL, only FULL syncs the log at every commit.
     database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on');
-    this.#connection = new SqliteConnection(database);
   }
 
   async acquireConnection(): Promise<DatabaseConnection> {
@@ -58,7 +62,8 @@ class SqliteDriver implements Driver {
   }
 
   async beginTransaction(connection: DatabaseConnection): Promise<void> {
-    await connection.executeQuery(CompiledQuery.raw('begin immediate'));
+    const begin = this.#isReadOnly ? 'begin' : 'begin immediate';
+    await connection.executeQuery(CompiledQuery.raw(begin));
   }
 
   async commitTransaction(connection: DatabaseConnection): Promise<void> {
