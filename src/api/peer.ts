@@ -143,6 +143,30 @@ export const ReplicaGrant = Type.Object(
 );
 export type ReplicaGrant = Static<typeof ReplicaGrant>;
 
+/** How a protection is from now on, as its site tells the one that keeps the replica. */
+export const ReplicaChange = Type.Object(
+  {
+    protection_id: Id,
+    revision: Type.Integer({ minimum: 1 }),
+    rpo_ms: Milliseconds,
+    retention: Retention,
+    /** Absent while no host of the asking site tells of the VM: they stay as they are known. */
+    disks: Type.Optional(ReplicaRequest.properties.disks),
+  },
+  closed,
+);
+export type ReplicaChange = Static<typeof ReplicaChange>;
+
+/** `is_taken` is false when that site knows of another change of this revision, or of a newer one. */
+export const ReplicaChanged = Type.Object(
+  { revision: Type.Integer({ minimum: 1 }), is_taken: Type.Boolean() },
+  closed,
+);
+export type ReplicaChanged = Static<typeof ReplicaChanged>;
+
+export const RetentionQuestion = Type.Object({ protection_id: Id, retention: Retention }, closed);
+export type RetentionQuestion = Static<typeof RetentionQuestion>;
+
 export const ReplicaRemoval = Type.Object({ protection_id: Id, delete_replica: Type.Boolean() }, closed);
 
 /** One protection as the recovery site sees it. */

@@ -83,9 +83,57 @@ export const ProtectionView = Type.Object(
     replica_id: nullable(Id),
     epoch: Type.Integer(),
     created_ms: Milliseconds,
+    /** Rises with every change; a change names the one that it is of. */
+    revision: Type.Integer({ minimum: 1 }),
+    /** The newest that the recovery site has confirmed: it goes by an older one while this is less. */
+    told_revision: Type.Integer({ minimum: 0 }),
     /** Why a step towards the other site is still to be repeated. */
     failure: nullable(Problem),
   },
   closed,
 );
 export type ProtectionView = Static<typeof ProtectionView>;
+
+/** How a VM is protected from now on; what is not named stays. */
+export const ProtectionChange = Type.Object(
+  {
+    /** Of the protection as the caller knows it. */
+    revision: Type.Integer({ minimum: 1 }),
+    rpo_ms: Type.Optional(ProtectionRequest.properties.rpo_ms),
+    /** Keys such as `vda`; empty means all that it has. */
+    disks: ProtectionRequest.properties.disks,
+    added_disks: ProtectionRequest.properties.added_disks,
+    retention: ProtectionRequest.properties.retention,
+    scratch_bytes: ProtectionRequest.properties.scratch_bytes,
+  },
+  closed,
+);
+export type ProtectionChange = Static<typeof ProtectionChange>;
+
+/** Which of the points that are there another retention does not want. */
+export const PointsLost = Type.Object(
+  {
+    /** Of so many newest points that the recovery site's manager knows, and of so many that there are. */
+    looked_at: Type.Integer({ minimum: 0 }),
+    total: Type.Integer({ minimum: 0 }),
+    count: Type.Integer({ minimum: 0 }),
+    oldest_ms: nullable(Milliseconds),
+    newest_ms: nullable(Milliseconds),
+  },
+  closed,
+);
+export type PointsLost = Static<typeof PointsLost>;
+
+/** What a change would come to. */
+export const ProtectionChangeCheck = Type.Object(
+  {
+    revision: Type.Integer({ minimum: 1 }),
+    /** What becomes different, and what it costs, in sentences. Without a change both are empty. */
+    changes: Type.Array(Type.String()),
+    costs: Type.Array(Type.String()),
+    /** Of another retention; null when the recovery site does not answer, or the points stay as they are. */
+    points_lost: nullable(PointsLost),
+  },
+  closed,
+);
+export type ProtectionChangeCheck = Static<typeof ProtectionChangeCheck>;

@@ -179,12 +179,33 @@ test('a refusal ends with 4 and the way out, as JSON when asked', async () => {
   const again = ['protect', 'ledger', '--to', 'east', '--rpo', '5s', '--site', 'west'];
   const { code, err } = await antipode(again);
   assert.equal(code, 4);
-  assert.match(err, /protected to site east already\n.*antipode unprotect ledger/);
+  assert.match(err, /protected to site east already\n.*antipode set ledger/);
   const json = await antipode([...again, '--json']);
   assert.equal((JSON.parse(json.err) as { code: string }).code, 'already_exists');
   const recover = await antipode(['recover', 'ledger']);
   assert.equal(recover.code, 4);
   assert.match(recover.err, /running at site west.*\n.*--force/);
+});
+
+test('set says what a change costs, does nothing unasked that cannot be taken back, and changes it', async () => {
+  const set = ['set', 'ledger', '--site', 'west'];
+  const nothing = await antipode(set);
+  assert.equal(nothing.code, 2);
+  assert.match(nothing.err, /nothing is named that is to change/);
+  assert.match((await antipode([...set, '--tier', '1h'])).err, /"1h" is no tier\n.*1h:1d/);
+  const shorter = [...set, '--keep-all', '1s', '--tier', 'none'];
+  const dry = await antipode([...shorter, '--dry-run']);
+  assert.equal(dry.code, 0, dry.err);
+  assert.match(dry.out, /Points kept: all of the last 1 s; until now all of the last 1 h/);
+  assert.match(dry.err, /1 of 2 recovery points go/);
+  const unasked = await antipode(shorter);
+  assert.equal(unasked.code, 2);
+  assert.match(unasked.err, /1 recovery points would go for ever\n.*--yes/);
+  const done = await antipode([...set, '--rpo', '2m', '--disk', 'vda', '--json']);
+  assert.equal(done.code, 0, done.err);
+  const view = JSON.parse(done.out) as ProtectionView;
+  assert.deepEqual([view.rpo_ms, view.disks, view.revision, view.told_revision], [120_000, ['vda'], 2, 2]);
+  assert.match((await antipode([...set, '--rpo', '2m'])).out, /protected so already/);
 });
 
 test('recover finds the site, tells each step, and cleanup takes the copy down', async () => {

@@ -24,6 +24,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./protect-commands.ts')).registerProtectCommands,
   },
   {
+    names: ['set'],
+    load: async () => (await import('./set-command.ts')).registerSetCommand,
+  },
+  {
     names: ['recover', 'cleanup', 'retry', 'recoveries'],
     load: async () => (await import('./recover-commands.ts')).registerRecoverCommands,
   },

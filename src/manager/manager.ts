@@ -44,6 +44,7 @@ import { Mappings } from './plans/mappings.ts';
 import { PlanImport } from './plans/plan-import.ts';
 import { Plans } from './plans/plans.ts';
 import { PlanReprotections } from './plan-reprotections.ts';
+import { ProtectionChanges } from './protection-changes.ts';
 import { Protections } from './protections.ts';
 import { WrongTokens } from './rate-limit.ts';
 import { Readiness } from './readiness/readiness.ts';
@@ -93,6 +94,7 @@ export class Manager implements AsyncDisposable {
   readonly sourceCopies: PeerSourceCopies;
   readonly guests: GuestTasks;
   readonly protections: Protections;
+  readonly protectionChanges: ProtectionChanges;
   readonly replicas: Replicas;
   readonly seeds: Seeds;
   readonly reprotections: Reprotections;
@@ -152,6 +154,7 @@ export class Manager implements AsyncDisposable {
     this.sourceCopies = new PeerSourceCopies(context, this.peers);
     this.guests = new GuestTasks(context);
     this.protections = new Protections(context, this.peers, this.claims);
+    this.protectionChanges = new ProtectionChanges(context, this.peers);
     this.seeds = new Seeds(context);
     this.replicas = new Replicas(context, this.claims, this.seeds);
     this.reprotections = new Reprotections(context, this);
@@ -280,6 +283,7 @@ export class Manager implements AsyncDisposable {
     const before = this.#answered.get(peer.site_id);
     try {
       await this.protections.reconcile(peer);
+      await this.protectionChanges.tell(peer);
     } catch (error) {
       if (before !== false) {
         this.context.log.warning('peer.away', { site: peer.site_name, ...failureFields(error) });

@@ -147,6 +147,8 @@ export class Protections {
       delete_replica: 0,
       created_ms: this.#context.clock.now(),
       from_old_copy: isFromOldCopy ? 1 : 0,
+      revision: 1,
+      told_revision: 1,
     };
     const ask = await this.#replicaRequest(protection, disks);
     const checkCall = { method: 'POST', path: '/peer/v1/replicas/check', body: ask } as const;
@@ -166,7 +168,7 @@ export class Protections {
       former.state === 'removing'
         ? `the former protection of VM ${vmName} to ${peer.site_name} is still being removed`
         : `VM ${vmName} is protected to site ${peer.site_name} already`,
-      { hint: `To change how, remove it first: antipode unprotect ${vmName}` },
+      { hint: `To change how: antipode set ${vmName} --rpo 30s` },
     );
   }
 

@@ -58,6 +58,8 @@ function anew({ clock, random }: Context, { hostId, vmName }: Reprotected, repli
     server: null,
     delete_replica: 0,
     created_ms: clock.now(),
+    revision: 1,
+    told_revision: 1,
   } as const;
 }
 

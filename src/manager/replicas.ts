@@ -85,6 +85,7 @@ export class Replicas {
       state: copy === undefined ? ('active' as const) : ('seeding' as const),
       seed_sequence: isPassedOn ? this.#newestPoint(known) : null,
       seed_note: note,
+      revision: revisionOf(known, request),
     };
     // What is not known yet of who runs the VM is taken before anything is made of it.
     if (isPassedOn) await this.#claims.believe(siteId, request.claim!, request.vm_name);
@@ -314,6 +315,11 @@ export class Replicas {
 /** It was accepted before: whoever asks again gets the same answer. */
 function isGranted({ protection_id: id, state }: ReplicaRecord, request: ReplicaRequest): boolean {
   return id === request.protection_id && (state === 'active' || state === 'seeding');
+}
+
+/** Another protection counts its changes from the beginning. */
+function revisionOf(known: ReplicaRecord | undefined, request: ReplicaRequest): number {
+  return known?.protection_id === request.protection_id ? known.revision : 1;
 }
 
 function filling(copy: OldCopy | undefined, note: string | null): string {

@@ -3,12 +3,12 @@ import { test } from 'node:test';
 import { MemoryFileSystem } from '#/disk/memory-file-system.ts';
 import { hasCode } from '#/lib/failure.ts';
 import { SeededRandom } from '#/lib/random.ts';
+import { wantedPoints } from '#/lib/wanted-points.ts';
 import { BareReplica } from './bare-replica.ts';
 import { nextStep } from './compaction-plan.ts';
 import type { PointEntry } from './log-record.ts';
 import { applyRecord, EMPTY_STATE, type LogState } from './log-state.ts';
 import { difference, fixedClock, IDENTITY, SourceModel } from './replica-fixture.ts';
-import { wantedPoints } from './retention.ts';
 import { createReplica } from './stored-replica.ts';
 
 const NOTHING = { keepAllMs: 0, tiers: [] };

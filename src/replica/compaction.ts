@@ -5,6 +5,7 @@
  * I1: a point is taken from the log, durably, before anything it needs is changed; a point that is open as a view is
  * wanted; the newest always is. Ingest goes on meanwhile. Pure.
  */
+import { wantedPoints } from '#/lib/wanted-points.ts';
 import { AttachmentStore } from './attachment-store.ts';
 import { advanceBase } from './base-advance.ts';
 import { nextStep, type CompactionStep } from './compaction-plan.ts';
@@ -16,7 +17,6 @@ import { mergedDisks, mergeInto } from './merge.ts';
 import { sweepDisks } from './open-store.ts';
 import type { ReplicaCore } from './replica-core.ts';
 import type { RetentionPolicy } from './replica.ts';
-import { wantedPoints } from './retention.ts';
 
 export class Compaction implements AsyncDisposable {
   readonly #core: ReplicaCore;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { wantedPoints } from '#/lib/wanted-points.ts';
 import type { RetentionPolicy } from './replica.ts';
 import { DEFAULT_RETENTION } from './replica.ts';
-import { wantedPoints } from './retention.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

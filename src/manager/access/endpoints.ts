@@ -106,6 +106,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'GET /api/v1/events/stream': VIEW,
   'GET /api/v1/protections': VIEW,
   'GET /api/v1/protections/:id': VIEW,
+  'POST /api/v1/protections/:id/check': VIEW,
   'GET /api/v1/replicas': VIEW,
   'GET /api/v1/points': VIEW,
   'GET /api/v1/recoveries': VIEW,
@@ -163,6 +164,10 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'POST /api/v1/protections': protection(
     async (sent, { context }) => context.inventory.findVm(String(inBody(sent, 'vm'))).vm.uuid,
   ),
+  'POST /api/v1/protections/:id': protection(async (sent, { protections }) => {
+    const { site } = sent.query as { site?: string };
+    return (await protections.find(inPath(sent, 'id'), site)).vm_uuid;
+  }),
   'DELETE /api/v1/protections/:id': protection(async (sent, { protections }) => {
     const { site } = sent.query as { site?: string };
     return (await protections.find(inPath(sent, 'id'), site)).vm_uuid;

@@ -9,9 +9,12 @@ import {
   DocumentTold,
   PairRequest,
   PeerMemory,
+  ReplicaChange,
+  ReplicaChanged,
   ReplicaGrant,
   ReplicaRemoval,
   ReplicaRequest,
+  RetentionQuestion,
   ReverseMapping,
   SiteCard,
   SyncReply,
@@ -21,9 +24,11 @@ import {
 import { closed } from '#/api/common.ts';
 import { HandoverAnswer, HandoverRequest } from '#/api/handovers.ts';
 import { MovedPlan } from '#/api/moved-plans.ts';
+import { PointsLost } from '#/api/protections.ts';
 import { PlanName } from '#/api/plans.ts';
 import { Failure } from '#/lib/failure.ts';
 import { movedPlan } from '#/manager/moved-plan.ts';
+import { changeReplica, pointsLost } from '#/manager/replica-changes.ts';
 import { takeVmFacts } from '#/manager/vm-facts.ts';
 import { peerMemory } from '#/manager/rebuild/peer-memory.ts';
 import { putPeerDocument } from '#/manager/store/peer-document-store.ts';
@@ -75,6 +80,26 @@ export const PEER_ROUTES: readonly Route[] = [
     reply: Nothing,
     handle: ({ body, caller }, { replicas }) =>
       replicas.release(siteOf(caller), body.protection_id, body.delete_replica),
+  }),
+  route({
+    method: 'POST',
+    path: '/peer/v1/replicas/change',
+    roles,
+    tag,
+    summary: 'A protection is changed: keep its replica so; asking again answers the same',
+    body: ReplicaChange,
+    reply: ReplicaChanged,
+    handle: ({ body, caller }, { context }) => changeReplica(context, siteOf(caller), body),
+  }),
+  route({
+    method: 'POST',
+    path: '/peer/v1/replicas/points-lost',
+    roles,
+    tag,
+    summary: 'Which points another retention does not want; changes nothing',
+    body: RetentionQuestion,
+    reply: PointsLost,
+    handle: ({ body, caller }, { context }) => pointsLost(context, siteOf(caller), body),
   }),
   route({
     method: 'POST',

@@ -2,6 +2,8 @@
 import { Type } from 'typebox';
 import { closed, Name, PAGE_MAX, pageOf, PageQuery } from '#/api/common.ts';
 import {
+  ProtectionChange,
+  ProtectionChangeCheck,
   ProtectionCheck,
   ProtectionCheckQuery,
   ProtectionRequest,
@@ -15,6 +17,7 @@ import { page, protectionView, replicaView } from './views.ts';
 const roles = ['person'] as const;
 const tag = 'protection';
 const ById = Type.Object({ id: Name }, closed);
+const ToSite = Type.Object({ site: Type.Optional(Name) }, closed);
 const Flag = Type.Optional(Type.Boolean());
 
 export const PROTECTION_ROUTES: readonly Route[] = [
@@ -63,8 +66,40 @@ export const PROTECTION_ROUTES: readonly Route[] = [
     tag,
     summary: 'One protection, by its id or by the name or UUID of its VM',
     params: ById,
+    query: ToSite,
     reply: ProtectionView,
-    handle: async ({ params }, manager) => protectionView(manager, await manager.protections.find(params.id)),
+    handle: async ({ params, query }, manager) =>
+      protectionView(manager, await manager.protections.find(params.id, query.site)),
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/protections/:id/check',
+    roles,
+    tag,
+    summary: 'What changing how a VM is protected would come to, or what speaks against it; changes nothing',
+    params: ById,
+    query: ToSite,
+    body: ProtectionChange,
+    reply: ProtectionChangeCheck,
+    handle: async ({ body, params, query }, { protectionChanges, protections }) =>
+      protectionChanges.check(await protections.find(params.id, query.site), body),
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/protections/:id',
+    roles,
+    tag,
+    summary: 'Change how a VM is protected; 202 while the recovery site has not confirmed it',
+    params: ById,
+    query: ToSite,
+    body: ProtectionChange,
+    reply: ProtectionView,
+    handle: async ({ body, params, query }, manager) => {
+      const before = await manager.protections.find(params.id, query.site);
+      const after = await manager.protectionChanges.change(before, body);
+      const view = await protectionView(manager, after);
+      return new Answer(after.told_revision === after.revision ? 200 : 202, JSON.stringify(view));
+    },
   }),
   route({
     method: 'DELETE',

@@ -28,6 +28,7 @@ export function replicaOf(name: string): ReplicaRecord {
     created_ms: 1,
     seed_sequence: null,
     seed_note: null,
+    revision: 1,
   };
 }
 

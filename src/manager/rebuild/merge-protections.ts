@@ -75,6 +75,8 @@ function kept(
     server: replica.server ?? ordered?.order.server ?? null,
     delete_replica: 0,
     from_old_copy: 0,
+    revision: 1,
+    told_revision: 1,
     created_ms: replica.created_ms,
   };
 }
@@ -98,6 +100,8 @@ function alone(told: Told, { hostId, order }: Ordered): Protection {
     server: order.server,
     delete_replica: 0,
     from_old_copy: 0,
+    revision: 1,
+    told_revision: 1,
     created_ms: order.kept?.created_ms ?? told.nowMs,
   };
 }

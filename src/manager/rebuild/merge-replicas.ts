@@ -122,6 +122,7 @@ function replicaOf(
     state: 'kept',
     seed_sequence: null,
     seed_note: null,
+    revision: 1,
     ...known,
     source_site_id: sourceSiteId,
     vm_uuid: vmUuid,

@@ -83,6 +83,7 @@ export class Stage implements AsyncDisposable {
         created_ms: 0,
         seed_sequence: null,
         seed_note: null,
+        revision: 1,
       });
     }
     const run = { id: RUN_ID, plan, startedBy: 'test', warnings: [], createdMs: stage.clock.now() };

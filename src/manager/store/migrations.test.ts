@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Kysely } from 'kysely';
+import { Kysely, sql } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import { AuditChain, GENESIS } from '#/api/audit.ts';
 import { silentLog } from '#/lib/log.ts';
@@ -13,6 +13,7 @@ import { listClaims } from './claim-store.ts';
 import { openDatabase } from './database.ts';
 import { findJob } from './job-store.ts';
 import { MIGRATIONS } from './migrations.ts';
+import { listProtections } from './protection-store.ts';
 import type { Schema } from './schema.ts';
 import { sqliteDialect } from './sqlite-dialect.ts';
 import { hasUser } from './user-store.ts';
@@ -120,6 +121,33 @@ test('rows of the audit log of before are chained as they stand, without the gap
       rows.map((one) => chain.next(one)),
       [undefined, undefined, undefined, undefined],
     );
+    await db.destroy();
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test('what was protected before has been told to the other site as it is', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'antipode-migrations-'));
+  try {
+    const path = join(directory, 'manager.db');
+    const old = new Kysely<Schema>({ dialect: sqliteDialect(path) });
+    const before = Object.entries(MIGRATIONS).filter(([name]) => name < '0011');
+    const provider = {
+      getMigrations: async () =>
+        Object.fromEntries(
+          before.map(([name, up]) => [name, { up: (at: Kysely<unknown>) => up(at, 'sqlite') }]),
+        ),
+    };
+    const { error } = await new Migrator({ db: old, provider }).migrateToLatest();
+    assert.equal(error, undefined);
+    await sql`insert into protections values ('p', 'u', 'ledger', 'h', 's', '[]', 5000, 'report',
+      '{"keep_all_ms":0,"tiers":[]}', 1, 'active', 'r', 1, null, 0, 1, 0)`.execute(old);
+    await old.destroy();
+
+    const db = await openDatabase(`sqlite:${path}`, silentLog);
+    const [protection] = await listProtections(db);
+    assert.deepEqual([protection?.rpo_ms, protection?.revision, protection?.told_revision], [5000, 1, 1]);
     await db.destroy();
   } finally {
     await rm(directory, { recursive: true, force: true });

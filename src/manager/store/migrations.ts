@@ -16,6 +16,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0007-alarms': alarms,
   '0008-alarm-notices': alarmNotices,
   '0009-audit': audit,
+  '0011-protection-changes': protectionChanges,
 };
 
 /** A number that rises with every row and is never used again. */
@@ -69,6 +70,17 @@ async function audit(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
   }
   await chainOldRows(db);
 }
+
+/** What was protected before has been told to the other site as it is. */
+async function protectionChanges(db: Kysely<unknown>): Promise<void> {
+  for (const statement of PROTECTION_CHANGES) await sql.raw(statement).execute(db);
+}
+
+const PROTECTION_CHANGES = [
+  `alter table protections add column revision bigint not null default 1`,
+  `alter table protections add column told_revision bigint not null default 1`,
+  `alter table replicas add column revision bigint not null default 1`,
+];
 
 const AUDIT = [
   `alter table audit add column "by" text not null default 'unknown'`,

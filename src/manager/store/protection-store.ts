@@ -31,6 +31,24 @@ export async function updateProtection(
   return numUpdatedRows === 1n;
 }
 
+export const REVISED_IN = ['requested', 'seeding', 'active'] as const satisfies readonly Row['state'][];
+
+/** Changes what is protected, from the revision `from`, as long as it is protected. True when it was so. */
+export async function reviseProtection(
+  db: Database,
+  protection: { id: string; from: number },
+  change: Partial<Protection>,
+): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable('protections')
+    .set(encode(change))
+    .where('id', '=', protection.id)
+    .where('revision', '=', protection.from)
+    .where('state', 'in', REVISED_IN)
+    .executeTakeFirst();
+  return numUpdatedRows === 1n;
+}
+
 export async function dropProtection(db: Database, id: string): Promise<void> {
   await db.deleteFrom('protections').where('id', '=', id).execute();
 }

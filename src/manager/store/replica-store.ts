@@ -32,6 +32,22 @@ export async function moveReplica(
   return numUpdatedRows === 1n;
 }
 
+/** Takes what its site says of the protection, if nothing of it was taken since the revision `from`. True when so. */
+export async function reviseReplica(
+  db: Database,
+  replica: { id: string; from: number },
+  change: Pick<ReplicaRecord, 'revision' | 'rpo_ms' | 'retention'> & { disks?: ReplicaDisk[] },
+): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable('replicas')
+    .set(encode(change))
+    .where('id', '=', replica.id)
+    .where('revision', '=', replica.from)
+    .where('state', 'in', ['active', 'seeding'])
+    .executeTakeFirst();
+  return numUpdatedRows === 1n;
+}
+
 export async function dropReplica(db: Database, id: string): Promise<void> {
   await db.deleteFrom('vm_facts').where('replica_id', '=', id).execute();
   await db.deleteFrom('replicas').where('id', '=', id).execute();

@@ -118,6 +118,10 @@ export interface ProtectionsTable {
   created_ms: number;
   /** 1: the other site is to fill the replica from the copy that it has. */
   from_old_copy: number;
+  /** Rises with every change of how the VM is protected. */
+  revision: number;
+  /** The newest revision that the other site has confirmed. */
+  told_revision: number;
 }
 
 export interface ReplicasTable {
@@ -141,6 +145,8 @@ export interface ReplicasTable {
   seed_sequence: number | null;
   /** What became of the last filling from an old copy, in words. */
   seed_note: string | null;
+  /** Of the protection, as its site last told of it. */
+  revision: number;
 }
 
 export interface ClaimsTable {

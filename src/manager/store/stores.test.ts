@@ -19,10 +19,18 @@ import {
   addProtection,
   dropProtection,
   listProtections,
+  reviseProtection,
   updateProtection,
   type Protection,
 } from './protection-store.ts';
-import { addReplica, dropReplica, listReplicas, updateReplica, type ReplicaRecord } from './replica-store.ts';
+import {
+  addReplica,
+  dropReplica,
+  listReplicas,
+  reviseReplica,
+  updateReplica,
+  type ReplicaRecord,
+} from './replica-store.ts';
 import { readSetting, writeSetting } from './settings-store.ts';
 import { addTask, findTask, orderedTasks, reportTask, withdrawTask } from './task-store.ts';
 import { listVmFacts, putVmFacts } from './vm-facts-store.ts';
@@ -167,6 +175,8 @@ function contract(kind: string, start: () => Promise<{ url: string; end: () => P
         delete_replica: 0,
         created_ms: NOW_MS,
         from_old_copy: 0,
+        revision: 1,
+        told_revision: 1,
       };
       await addProtection(db, protection);
       await assert.rejects(addProtection(db, { ...protection, id: 'protection-2' }));
@@ -176,6 +186,10 @@ function contract(kind: string, start: () => Promise<{ url: string; end: () => P
       assert(await updateProtection(db, { id, from: ['requested'] }, { state: 'active', server }));
       assert(!(await updateProtection(db, { id, from: ['requested'] }, { state: 'removing' })));
       assert.deepEqual(await listProtections(db), [{ ...protection, state: 'active', server }]);
+      const revised = { rpo_ms: 9000, revision: 2 };
+      assert(await reviseProtection(db, { id, from: 1 }, revised));
+      assert(!(await reviseProtection(db, { id, from: 1 }, { rpo_ms: 1, revision: 2 })), 'of an older one');
+      assert.deepEqual(await listProtections(db), [{ ...protection, state: 'active', server, ...revised }]);
       await dropProtection(db, id);
       assert.deepEqual(await listProtections(db), []);
     });
@@ -196,10 +210,17 @@ function contract(kind: string, start: () => Promise<{ url: string; end: () => P
         created_ms: NOW_MS,
         seed_sequence: null,
         seed_note: null,
+        revision: 1,
       };
       await addReplica(db, replica);
       await updateReplica(db, replica.id, { epoch: 2 });
       assert.deepEqual(await listReplicas(db), [{ ...replica, epoch: 2 }]);
+      const revised = { revision: 2, rpo_ms: 9000, retention: { keep_all_ms: 1, tiers: [] } };
+      assert(await reviseReplica(db, { id: replica.id, from: 1 }, revised));
+      assert(!(await reviseReplica(db, { id: replica.id, from: 1 }, { ...revised, rpo_ms: 1 })));
+      assert.deepEqual(await listReplicas(db), [{ ...replica, epoch: 2, ...revised }]);
+      await updateReplica(db, replica.id, { state: 'kept' });
+      assert(!(await reviseReplica(db, { id: replica.id, from: 2 }, revised)), 'no longer protected');
       const facts = {
         host_name: 'west-host',
         memory_bytes: 2 ** 40,

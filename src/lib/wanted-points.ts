@@ -5,16 +5,16 @@
  * An interval's point is its oldest one, so that a choice once made stays: a newer point never takes its place.
  * Intervals are counted from the Unix epoch, so that those of a larger tier hold whole ones of a smaller tier.
  */
-import type { RetentionPolicy } from './replica.ts';
 
 export type AgedPoint = { sequence: number; momentMs: number };
+/** All points younger than `keepAllMs`, then one in each interval of each tier. */
+export type Wanted = {
+  readonly keepAllMs: number;
+  readonly tiers: readonly { readonly everyMs: number; readonly forMs: number }[];
+};
 
 /** Sequences of the points to keep. `points` ascend; the newest is always kept. */
-export function wantedPoints(
-  points: readonly AgedPoint[],
-  policy: RetentionPolicy,
-  nowMs: number,
-): Set<number> {
+export function wantedPoints(points: readonly AgedPoint[], policy: Wanted, nowMs: number): Set<number> {
   const wanted = new Set<number>();
   const newest = points.at(-1);
   if (newest !== undefined) wanted.add(newest.sequence);
