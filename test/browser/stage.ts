@@ -100,6 +100,12 @@ async function makePlan(east: TestSite): Promise<void> {
     },
     before: [{ kind: 'message', name: 'ask', text: "Is the network people's work done?" }],
   });
+  await east.api('POST', '/groups', { name: 'office', site: 'west', vms: ['mail', 'wiki'] });
+  await east.api('POST', '/plans', {
+    name: 'office',
+    groups: ['office'],
+    before: [{ kind: 'message', name: 'ask', text: 'Has the office been told?' }],
+  });
 }
 
 export function uuidOf(index: number): string {

@@ -1,7 +1,7 @@
 /** The web page in a real browser, on real managers whose hosts and replication servers are played. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { Browser } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { becomeAdministrator, launch, openPage, shoot, signIn } from './browser.ts';
 import { openStage, uuidOf, type Stage } from './stage.ts';
 
@@ -29,6 +29,10 @@ const PAGES = [
 
 /** Nobody has signed in yet when the page first asks who is there. */
 const mistakesIn = (all: readonly string[]): string[] => all.filter((text) => !text.includes('401'));
+
+/** In the dialog that is open. */
+const confirm = (page: Page, name: string): Promise<void> =>
+  page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
 
 test('the first administrator gets in by the link, and what is wrong is said beside the field', async () => {
   const { close, mistakes, page } = await openPage(browser);
@@ -108,7 +112,8 @@ test('a moment is chosen on the timeline by key and wheel, and its test is start
   await page.getByRole('button', { name: 'Start the test' }).click();
   await page.getByRole('heading', { name: 'Test of ledger' }).waitFor();
   await page.getByText('open view').waitFor();
-  await page.getByRole('button', { name: 'Clean up' }).click();
+  await page.getByRole('button', { name: 'Clean up…' }).click();
+  await confirm(page, 'Clean up');
   await page
     .getByText(/cleaning|cleaned/)
     .first()
@@ -158,14 +163,69 @@ test('a plan is looked at, tested, its question answered, and the run followed a
   await page.getByRole('button', { name: 'Start the test' }).click();
   await page.getByRole('heading', { name: 'Test of shop' }).waitFor();
   await page.getByText("Is the network people's work done?").waitFor();
-  await page.getByRole('button', { name: 'Go on' }).click();
-  await page.getByRole('button', { name: 'Go on' }).waitFor({ state: 'detached' });
-  await page.getByRole('button', { name: 'Clean up' }).click();
+  await page.getByRole('button', { name: 'Go on…' }).click();
+  await confirm(page, 'Go on');
+  await page.getByRole('button', { name: 'Go on…' }).waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Clean up…' }).click();
+  await confirm(page, 'Clean up');
   await page
     .getByText(/^clean(ing|ed)$/)
     .first()
     .waitFor();
+  // No other run begins meanwhile, and the buttons say why.
+  await page.getByRole('link', { name: 'shop', exact: true }).click();
+  await page.getByRole('button', { name: 'Recover…' }).hover();
+  await page.getByText(/^A test of it is clean/).waitFor();
   assert.deepEqual(mistakesIn(mistakes), []);
+  await close();
+});
+
+test('a disaster recovery is begun by its typed name, and steered from its page with reasons that the audit log keeps', async () => {
+  const { close, mistakes, page } = await openPage(browser);
+  await signIn(page, `${stage.url(stage.east)}/plans/office`);
+  const reprotect = page.getByRole('button', { name: 'Reprotect…' });
+  await reprotect.hover();
+  await page.getByText('It has moved no VMs here yet.').waitFor();
+  await page.getByRole('button', { name: 'Recover…' }).click();
+  await page.getByText(/The oldest point is .* old, of .*: what was written since is lost/).waitFor();
+  const start = page.getByRole('button', { name: 'Start', exact: true });
+  const typed = page.getByLabel('Type the name of the plan');
+  await typed.fill('offset');
+  await page.getByText('That is not office.').waitFor();
+  assert(await start.isDisabled());
+  await page.getByLabel('From the points of this moment').fill('2099-01-01T00:00');
+  await page.getByText('That moment has not come yet.').waitFor();
+  await page.getByLabel('From the points of this moment').fill('');
+  await typed.fill('office');
+  await page.getByLabel('Reason').fill('rehearsal of the storage team, ü');
+  await shoot(page, 'disaster-dialog');
+  await start.click();
+  await page.getByRole('heading', { name: 'Disaster recovery of office' }).waitFor();
+  await page.getByRole('button', { name: 'Stop here…' }).click();
+  await confirm(page, 'Stop here');
+  await page.getByRole('button', { name: 'Skip…' }).click();
+  assert(await page.getByRole('button', { name: 'Skip the step' }).isDisabled(), 'without a reason');
+  await page.getByLabel('Reason').fill('the network people are asleep');
+  await shoot(page, 'skip-dialog');
+  await confirm(page, 'Skip the step');
+  await page.getByText('skipped by alice: the network people are asleep').waitFor();
+  await page.getByRole('button', { name: 'Cancel…' }).click();
+  await confirm(page, 'Cancel the run');
+  await page.getByText('cancelled', { exact: true }).waitFor();
+  await shoot(page, 'run-cancelled');
+  await page.goto(`${stage.url(stage.east)}/audit`);
+  await page.getByText('rehearsal of the storage team, ü').first().waitFor();
+  await page.goto(`${stage.url(stage.east)}/plans`);
+  await page.getByRole('button', { name: 'Bring VMs home…' }).click();
+  await page.getByLabel('Plan that moved them').fill('a b');
+  await page.getByText('Letters, digits and').waitFor();
+  await page.getByLabel('Plan that moved them').fill('nothing');
+  await page.getByRole('button', { name: 'Look at it' }).click();
+  await page.getByText(/no paired site has VMs of this one by a plan nothing/).waitFor();
+  assert.deepEqual(
+    mistakesIn(mistakes).filter((text) => !text.includes('404')),
+    [],
+  );
   await close();
 });
 

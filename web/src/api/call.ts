@@ -17,6 +17,8 @@ type Options<Name extends Call> = {
   params?: Record<string, string>;
   query?: Query<Name>;
   signal?: AbortSignal;
+  /** Why, for the audit log. */
+  reason?: string | undefined;
 } & (undefined extends Api[Name]['body'] ? { body?: Body<Name> } : { body: Body<Name> });
 
 /** `name` is the method and the path as the document has it; `params` fill its `{placeholders}`. Throws Refused. */
@@ -40,6 +42,9 @@ async function request<Name extends Call>(name: Name, options: Options<Name>): P
     method: name.slice(0, space),
     ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(options.reason === undefined || options.reason === ''
+      ? {}
+      : { headers: { 'antipode-reason': encodeURIComponent(options.reason) } }),
   });
   if (!response.ok) throw new Refused(response.status, await problemOf(response));
   return response;
@@ -48,6 +53,7 @@ async function request<Name extends Call>(name: Name, options: Options<Name>): P
 /** As a call, for the stream, which is no JSON. Throws Refused with status 0 when nothing answers. */
 export async function send(path: string, init: RequestInit): Promise<Response> {
   const headers: Record<string, string> = {
+    ...(init.headers as Record<string, string> | undefined),
     // Says that this page asks, and no other site's.
     'antipode-request': '1',
     ...(init.body === undefined ? {} : { 'content-type': 'application/json' }),

@@ -1,29 +1,28 @@
 /** One recovery plan: would it come up now, in which order, and its runs. */
-import { Card, CardBody, CardTitle, Grid, GridItem, Label, PageSection } from '@patternfly/react-core';
-import { useState } from 'react';
-import { useNavigate, useParams } from 'react-router';
+import { Card, CardBody, CardTitle, Flex, Grid, GridItem, Label, PageSection } from '@patternfly/react-core';
+import { Link, useParams } from 'react-router';
 import { addresses } from '#/addresses.ts';
-import type { RunKind } from '#/api/types.ts';
 import { useCall } from '#/api/use-call.ts';
-import { span } from '#/lib/format.ts';
+import { plural, span } from '#/lib/format.ts';
 import { useNow } from '#/lib/now.ts';
 import { PageHead } from '#/shell/page-head.tsx';
-import { ActionButton } from '#/shared/action-button.tsx';
 import { PlainTable } from '#/shared/plain-table.tsx';
 import { ProblemAlert } from '#/shared/problem-alert.tsx';
-import { canStartRun } from '#/shared/what-may-be-done.ts';
+import { isOpen } from '#/shared/run-moves.ts';
+import { RunActions } from '#/runs/run-actions.tsx';
 import { FindingsList } from './findings-list.tsx';
+import { PlanActions } from './plan-actions.tsx';
 import { PlanPicture } from './plan-picture.tsx';
-import { RunsCard } from './plans-page.tsx';
-import { StartRunDialog } from './start-run-dialog.tsx';
+import { RunsCard, useRunsOf } from './plans-page.tsx';
+import { RUN_WORDS } from './words.ts';
 
 export function PlanPage() {
   const { name = '' } = useParams();
-  const navigate = useNavigate();
   const params = { id: name };
   const details = useCall('GET /api/v1/plans/{id}/details', ['site'], { params });
   const readiness = useCall('GET /api/v1/plans/{id}/readiness', ['reports', 'jobs', 'site'], { params });
-  const [kind, setKind] = useState<RunKind>();
+  const runs = useRunsOf(name);
+  const open = runs.find((run) => isOpen(run));
   const isReady = readiness.data?.is_ready;
   return (
     <>
@@ -37,36 +36,16 @@ export function PlanPage() {
             </Label>
           )
         }
-        actions={
-          <>
-            <ActionButton
-              name="Edit as a file…"
-              variant="link"
-              onClick={() => void navigate(addresses.planFileOf(name))}
-            />
-            <ActionButton
-              name="Test…"
-              variant="primary"
-              whyNot={canStartRun('test')}
-              onClick={() => setKind('test')}
-            />
-            <ActionButton
-              name="Migrate…"
-              whyNot={canStartRun('migration')}
-              onClick={() => setKind('migration')}
-            />
-            <ActionButton
-              name="Recover…"
-              variant="danger"
-              whyNot={canStartRun('disaster')}
-              onClick={() => setKind('disaster')}
-            />
-          </>
-        }
+        actions={<PlanActions plan={name} runs={runs} />}
       />
       <PageSection hasBodyWrapper={false} isFilled>
         <ProblemAlert error={details.error} />
         <Grid hasGutter>
+          {open !== undefined && (
+            <GridItem span={12}>
+              <OpenRun id={open.id} />
+            </GridItem>
+          )}
           <GridItem lg={7}>
             <Card isFullHeight>
               <CardTitle component="h2">Order</CardTitle>
@@ -97,9 +76,28 @@ export function PlanPage() {
             <RunsCard plan={name} />
           </GridItem>
         </Grid>
-        {kind !== undefined && <StartRunDialog plan={name} kind={kind} onClose={() => setKind(undefined)} />}
       </PageSection>
     </>
+  );
+}
+
+/** A run that still has VMs of the plan, with what can be done with it: nothing else begins before it ends. */
+function OpenRun({ id }: { id: string }) {
+  const { data } = useCall('GET /api/v1/runs/{id}', ['jobs'], { params: { id } });
+  if (data === undefined) return null;
+  return (
+    <Card>
+      <CardTitle component="h2">
+        <Link to={addresses.run(id)}>
+          {RUN_WORDS[data.kind]}: {data.state}, {data.done_count} of {plural(data.step_count, 'step')}
+        </Link>
+      </CardTitle>
+      <CardBody>
+        <Flex gap={{ default: 'gapSm' }}>
+          <RunActions run={data} />
+        </Flex>
+      </CardBody>
+    </Card>
   );
 }
 

@@ -1,7 +1,9 @@
 /** The recovery plans of this site: whether each would come up, what it would cost, when it was last proven. */
 import { Card, CardBody, CardTitle, Label, PageSection } from '@patternfly/react-core';
+import { useState } from 'react';
 import { Link, useNavigate } from 'react-router';
 import { addresses } from '#/addresses.ts';
+import type { Run } from '#/api/types.ts';
 import { useCall } from '#/api/use-call.ts';
 import { moment, plural } from '#/lib/format.ts';
 import { useNow } from '#/lib/now.ts';
@@ -9,23 +11,32 @@ import { PlansCard } from '#/overview/plans-card.tsx';
 import { PageHead } from '#/shell/page-head.tsx';
 import { ActionButton } from '#/shared/action-button.tsx';
 import { PlainTable } from '#/shared/plain-table.tsx';
-import { canManage } from '#/shared/what-may-be-done.ts';
+import { canManage, canStartRun } from '#/shared/what-may-be-done.ts';
+import { FailbackDialog } from './failback-dialog.tsx';
 import { RUN_WORDS, runLook } from './words.ts';
 
 export function PlansPage() {
   const navigate = useNavigate();
   const groups = useCall('GET /api/v1/groups', ['site']);
+  const [isFailback, setFailback] = useState(false);
   return (
     <>
       <PageHead
         title="Recovery plans"
         actions={
-          <ActionButton
-            name="New from a file…"
-            variant="primary"
-            whyNot={canManage('plan.manage')}
-            onClick={() => void navigate(addresses.planFile)}
-          />
+          <>
+            <ActionButton
+              name="Bring VMs home…"
+              whyNot={canStartRun('failback')}
+              onClick={() => setFailback(true)}
+            />
+            <ActionButton
+              name="New from a file…"
+              variant="primary"
+              whyNot={canManage('plan.manage')}
+              onClick={() => void navigate(addresses.planFile)}
+            />
+          </>
         }
       />
       <PageSection hasBodyWrapper={false} isFilled className="stack">
@@ -50,16 +61,21 @@ export function PlansPage() {
             />
           </CardBody>
         </Card>
+        {isFailback && <FailbackDialog onClose={() => setFailback(false)} />}
       </PageSection>
     </>
   );
 }
 
-/** Of all plans, or of one. */
+/** The last runs, the newest first: of all plans, or of one. */
+export function useRunsOf(plan?: string): readonly Run[] {
+  const { data } = useCall('GET /api/v1/runs', ['jobs'], { query: { limit: 100 } });
+  return (data?.items ?? []).filter((run) => plan === undefined || run.plan === plan);
+}
+
 export function RunsCard({ plan }: { plan?: string }) {
   const nowMs = useNow();
-  const { data } = useCall('GET /api/v1/runs', ['jobs'], { query: { limit: 50 } });
-  const runs = (data?.items ?? []).filter((run) => plan === undefined || run.plan === plan);
+  const runs = useRunsOf(plan);
   return (
     <Card>
       <CardTitle component="h2">Runs</CardTitle>

@@ -28,18 +28,22 @@ export function RecoverDialog(props: {
   /** Undefined is the newest there is by then. */
   point: Point | undefined;
   purpose: Purpose;
+  /** It comes back to the site that it left. */
+  isHome?: boolean;
   onClose: () => void;
 }) {
-  const { onClose, point, purpose, status } = props;
+  const { isHome = false, onClose, point, purpose, status } = props;
+  const words =
+    purpose === 'migration' && isHome ? { title: 'Fail back', action: 'Fail back' } : WORDS[purpose];
   const navigate = useNavigate();
   const [name, setName] = useState('');
   const [host, setHost] = useState('');
-  const [isReprotect, setReprotect] = useState(false);
+  const [isReprotect, setReprotect] = useState(isHome && purpose === 'migration');
   const [isForce, setForce] = useState(false);
   const hosts = useCall('GET /api/v1/hosts', ['site']);
   const wrongName =
     name !== '' && !NAME.test(name) ? 'A name has no slashes, and at most 255 characters.' : undefined;
-  const start = async () => {
+  const start = async (reason: string) => {
     const recovery = await call('POST /api/v1/recoveries', {
       body: {
         vm: status.replica_id!,
@@ -50,13 +54,15 @@ export function RecoverDialog(props: {
         ...(purpose === 'test' ? {} : { reprotect: isReprotect }),
         ...(isForce ? { force: true } : {}),
       },
+      reason,
     });
     await navigate(addresses.recovery(recovery.id));
   };
   return (
     <ConfirmDialog
-      title={`${WORDS[purpose].title} ${status.vm_name}`}
-      action={WORDS[purpose].action}
+      title={`${words.title} ${status.vm_name}`}
+      action={words.action}
+      asksReason
       isDangerous={purpose !== 'test'}
       whyNot={wrongName}
       onClose={onClose}

@@ -13,7 +13,7 @@ import { ActionButton } from '#/shared/action-button.tsx';
 import { ConfirmDialog } from '#/shared/confirm-dialog.tsx';
 import { ProblemAlert } from '#/shared/problem-alert.tsx';
 import { StepList, type ShownStep } from '#/shared/step-list.tsx';
-import { canCleanUp } from '#/shared/what-may-be-done.ts';
+import { canCleanUp, canRetry } from '#/shared/what-may-be-done.ts';
 
 const WORDS = { test: 'Test', recovery: 'Recovery', migration: 'Migration' };
 const LOOKS = {
@@ -44,7 +44,7 @@ export function RecoveryPage() {
 
 function KnownRecovery({ recovery }: { recovery: Recovery }) {
   const { id, purpose, state, vm_name: vm } = recovery;
-  const [isAsking, setAsking] = useState(false);
+  const [asked, setAsked] = useState<'cleanup' | 'retry'>();
   const replica = useCall('GET /api/v1/replicas/{id}', ['site'], { params: { id: recovery.replica_id } });
   const uuid = replica.data?.vm_uuid;
   const look = LOOKS[state];
@@ -63,25 +63,40 @@ function KnownRecovery({ recovery }: { recovery: Recovery }) {
           </Label>
         }
         actions={
-          <ActionButton
-            name={isTest ? 'Clean up' : 'Cancel and clean up…'}
-            variant={state === 'ready' ? 'primary' : 'secondary'}
-            whyNot={canCleanUp(recovery)}
-            onClick={() => (isTest ? void cleanUp(id) : setAsking(true))}
-          />
+          <>
+            {!isTest && (
+              <ActionButton
+                name="Retry…"
+                variant={state === 'failed' ? 'primary' : 'secondary'}
+                whyNot={canRetry(recovery)}
+                onClick={() => setAsked('retry')}
+              />
+            )}
+            <ActionButton
+              name={isTest ? 'Clean up…' : 'Cancel and clean up…'}
+              variant={state === 'ready' ? 'primary' : 'secondary'}
+              whyNot={canCleanUp(recovery)}
+              onClick={() => setAsked('cleanup')}
+            />
+          </>
         }
       />
       <PageSection hasBodyWrapper={false} isFilled>
         <RecoveryParts recovery={recovery} />
-        {isAsking && (
+        {asked !== undefined && (
           <ConfirmDialog
-            title={`Cancel the ${purpose} of ${vm}?`}
-            action="Clean up"
-            isDangerous
-            onClose={() => setAsking(false)}
-            onConfirm={() => cleanUp(id)}
+            title={`${asked === 'retry' ? 'Go on with' : isTest ? 'Clean up' : 'Cancel'} the ${purpose} of ${vm}?`}
+            action={asked === 'retry' ? 'Go on' : 'Clean up'}
+            isDangerous={asked === 'cleanup' && !isTest}
+            asksReason
+            onClose={() => setAsked(undefined)}
+            onConfirm={(reason) =>
+              asked === 'retry'
+                ? call('POST /api/v1/recoveries/{id}/retry', { params: { id }, reason })
+                : call('POST /api/v1/recoveries/{id}/cleanup', { params: { id }, reason })
+            }
           >
-            <p>What it has made here is removed. If the VM was shut down for it, it is started again.</p>
+            <p>{asked === 'retry' ? RETRY_SAYS : isTest ? TEST_SAYS : CANCEL_SAYS}</p>
           </ConfirmDialog>
         )}
       </PageSection>
@@ -89,9 +104,10 @@ function KnownRecovery({ recovery }: { recovery: Recovery }) {
   );
 }
 
-function cleanUp(id: string): Promise<unknown> {
-  return call('POST /api/v1/recoveries/{id}/cleanup', { params: { id } });
-}
+const RETRY_SAYS =
+  'Its VM has come up. What is still to be done, such as bringing its disks over, is begun again on the open point.';
+const TEST_SAYS = 'The copy that it made is removed, with everything that was done in it. The VM runs on.';
+const CANCEL_SAYS = 'What it has made here is removed. If the VM was shut down for it, it is started again.';
 
 function RecoveryParts({ recovery }: { recovery: Recovery }) {
   const nowMs = useNow();

@@ -9,22 +9,20 @@ import {
   Progress,
   Skeleton,
 } from '@patternfly/react-core';
-import { useState } from 'react';
 import { useParams } from 'react-router';
 import { addresses } from '#/addresses.ts';
-import { call } from '#/api/call.ts';
 import type { Run } from '#/api/types.ts';
 import { useCall } from '#/api/use-call.ts';
 import { moment, plural, span } from '#/lib/format.ts';
 import { useNow } from '#/lib/now.ts';
 import { RUN_WORDS, runLook } from '#/plans/words.ts';
 import { PageHead } from '#/shell/page-head.tsx';
-import { ActionButton } from '#/shared/action-button.tsx';
-import { ConfirmDialog } from '#/shared/confirm-dialog.tsx';
 import { PlainTable } from '#/shared/plain-table.tsx';
 import { ProblemAlert } from '#/shared/problem-alert.tsx';
-import { canCancelRun, canCleanUpRun, canResumeRun } from '#/shared/what-may-be-done.ts';
+import { canMoveRun } from '#/shared/what-may-be-done.ts';
 import { ReportLinks } from './report-links.tsx';
+import { ReprotectionTable, useRunReprotection } from './reprotect-run-dialog.tsx';
+import { RunActions } from './run-actions.tsx';
 import { RunSteps } from './run-steps.tsx';
 
 export function RunPage() {
@@ -43,13 +41,6 @@ export function RunPage() {
 }
 
 function KnownRun({ run }: { run: Run }) {
-  const [isAsking, setAsking] = useState(false);
-  const [failure, setFailure] = useState<Error>();
-  const params = { id: run.id };
-  const does = (work: Promise<unknown>) => {
-    setFailure(undefined);
-    work.catch((error: unknown) => setFailure(error instanceof Error ? error : new Error('it failed')));
-  };
   return (
     <>
       <PageHead
@@ -63,25 +54,9 @@ function KnownRun({ run }: { run: Run }) {
             {run.state}
           </Label>
         }
-        actions={
-          <>
-            <ActionButton name="Cancel…" whyNot={canCancelRun(run)} onClick={() => setAsking(true)} />
-            <ActionButton
-              name="Resume"
-              whyNot={canResumeRun(run)}
-              onClick={() => does(call('POST /api/v1/runs/{id}/resume', { params }))}
-            />
-            <ActionButton
-              name="Clean up"
-              variant={run.state === 'ready' ? 'primary' : 'secondary'}
-              whyNot={canCleanUpRun(run)}
-              onClick={() => does(call('POST /api/v1/runs/{id}/cleanup', { params }))}
-            />
-          </>
-        }
+        actions={<RunActions run={run} />}
       />
       <PageSection hasBodyWrapper={false} isFilled className="stack">
-        <ProblemAlert error={failure} />
         {run.failure !== null && (
           <Alert variant="danger" isInline title={run.failure.message}>
             {run.failure.hint}
@@ -97,30 +72,28 @@ function KnownRun({ run }: { run: Run }) {
             <VmsOfRun run={run} />
           </CardBody>
         </Card>
+        <WayBack run={run} />
         <RunSteps run={run} />
         <ReportLinks run={run} />
-        {isAsking && (
-          <ConfirmDialog
-            title={`Cancel the ${RUN_WORDS[run.kind].toLowerCase()} of ${run.plan}?`}
-            action="Cancel the run"
-            isDangerous
-            onClose={() => setAsking(false)}
-            onConfirm={() => call('POST /api/v1/runs/{id}/cancel', { params })}
-          >
-            <p>{CANCEL_SAYS[run.kind]}</p>
-          </ConfirmDialog>
-        )}
       </PageSection>
     </>
   );
 }
 
-const CANCEL_SAYS: Record<Run['kind'], string> = {
-  test: 'The copies that it made are removed.',
-  migration: 'What was brought up here is removed, and what was shut down is started again where it was.',
-  disaster: 'It stops where it is. What runs here stays, and the run can be resumed.',
-  failback: 'What was brought up here is removed, and what was shut down is started again where it was.',
-};
+/** Of a move that is over: how its VMs are protected to where they came from. */
+function WayBack({ run }: { run: Run }) {
+  const isMoved = canMoveRun('reprotect', run) === undefined;
+  const { data } = useRunReprotection(run.id, isMoved);
+  if (data === undefined || data.vms.every((vm) => vm.state === 'not_here')) return null;
+  return (
+    <Card>
+      <CardTitle component="h2">The way back</CardTitle>
+      <CardBody>
+        <ReprotectionTable vms={data.vms} />
+      </CardBody>
+    </Card>
+  );
+}
 
 function SoFar({ run }: { run: Run }) {
   const nowMs = useNow();
@@ -129,7 +102,7 @@ function SoFar({ run }: { run: Run }) {
   const title =
     endMs === null
       ? `${plural(run.done_count, 'step')} of ${run.step_count}, for ${lasted}`
-      : `All up after ${lasted}`;
+      : `${run.up_ms === null ? 'Over' : 'All up'} after ${lasted}`;
   return (
     <Progress
       title={`${title}; begun ${moment(run.created_ms, nowMs)} by ${run.started_by}`}

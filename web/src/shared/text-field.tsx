@@ -8,7 +8,7 @@ export function TextField(props: {
   onChange: (value: string) => void;
   wrong?: string | undefined;
   help?: string | undefined;
-  type?: 'text' | 'password';
+  type?: 'text' | 'password' | 'number' | 'datetime-local';
   autoComplete?: string;
   isRequired?: boolean;
   placeholder?: string;

@@ -4,7 +4,8 @@
  */
 import { may } from '#/api/session.ts';
 import type { Permission } from '#/api/session.ts';
-import type { Recovery, Run, VmRow, VmStatus } from '#/api/types.ts';
+import type { Recovery, Run, RunStep, VmRow, VmStatus } from '#/api/types.ts';
+import { whyNotMove, whyNotSkip, whyNotStart, type RunMove } from './run-moves.ts';
 
 export type WhyNot = string | undefined;
 
@@ -58,25 +59,35 @@ export function canCleanUp(recovery: Recovery): WhyNot {
   return lacks(runPermission(recovery.purpose));
 }
 
-export function canCleanUpRun(run: Run): WhyNot {
-  if (run.kind !== 'test') return 'Only a test is cleaned up.';
-  if (run.state === 'cleaning') return 'It is being cleaned up.';
-  if (run.state === 'cleaned') return 'Everything it made is gone already.';
-  return lacks('recovery.test');
+/** Production that failed once its VM was up goes on; anything else has nothing to go on with. */
+export function canRetry(recovery: Recovery): WhyNot {
+  if (recovery.state !== 'failed') return `Only what failed goes on: it is ${recovery.state}.`;
+  if (recovery.purpose === 'test') return 'A test is cleaned up, and started again.';
+  const last = recovery.steps.at(-1);
+  const isUp = last?.name === 'close_view' || typeof recovery.result?.['vm_uuid'] === 'string';
+  const isRepeatable = last?.state === 'failed' && ['recover', 'close_view'].includes(last.name);
+  if (!isUp || !isRepeatable) return 'It failed before its VM was up: clean it up, and recover again.';
+  return lacks('recovery.run');
 }
 
-export function canCancelRun(run: Run): WhyNot {
-  if (run.state !== 'running') return `It does not run: it is ${run.state}.`;
-  return lacks(runPermission(run.kind));
+/** Of a VM that was recovered here. */
+export function canReprotect(status: VmStatus): WhyNot {
+  if (status.state !== 'recovered') return 'It was not recovered here.';
+  return lacks('recovery.run');
 }
 
-export function canResumeRun(run: Run): WhyNot {
-  if (run.state !== 'failed' && run.state !== 'cancelled') return 'Nothing of it failed or was stopped.';
-  return lacks(runPermission(run.kind));
+export function canMoveRun(move: RunMove, run: Run): WhyNot {
+  return whyNotMove(move, run) ?? lacks(runPermission(run.kind));
 }
 
-export function canStartRun(kind: string): WhyNot {
-  return lacks(runPermission(kind));
+export function canSkipStep(run: Run, step: RunStep): WhyNot {
+  return whyNotSkip(run, step) ?? lacks(runPermission(run.kind));
+}
+
+/** Any run of the plan that is known here and not over keeps others from beginning. */
+export function canStartRun(kind: string, plan?: string, runs: readonly Run[] = []): WhyNot {
+  const open = plan === undefined ? undefined : whyNotStart(plan, runs);
+  return open ?? lacks(runPermission(kind));
 }
 
 export function canManage(permission: Permission): WhyNot {

@@ -38,6 +38,9 @@ const MARGIN = 0.02;
 export function PointsCard({ row, status }: { row: VmRow; status: VmStatus }) {
   const { error, points } = usePoints(status.replica_id!);
   const replica = useCall('GET /api/v1/replicas/{id}', ['site'], { params: { id: status.replica_id! } });
+  // A replica that was filled from an old copy here is of a VM that has left this site: moving it is bringing it home.
+  const seed = useCall('GET /api/v1/seeds/{vm}', ['site'], { params: { vm: status.replica_id! } });
+  const isHome = seed.data !== undefined && seed.data.sequence !== null;
   const nowMs = useNow();
   const [search, setSearch] = useSearchParams();
   const [purpose, setPurpose] = useState<Purpose>();
@@ -110,7 +113,7 @@ export function PointsCard({ row, status }: { row: VmRow; status: VmStatus }) {
           </FlexItem>
           <FlexItem>
             <ActionButton
-              name="Migrate…"
+              name={isHome ? 'Fail back…' : 'Migrate…'}
               whyNot={canMigrate(status, chosen === undefined)}
               onClick={() => setPurpose('migration')}
             />
@@ -131,6 +134,7 @@ export function PointsCard({ row, status }: { row: VmRow; status: VmStatus }) {
           status={status}
           point={chosen}
           purpose={purpose}
+          isHome={isHome}
           onClose={() => setPurpose(undefined)}
         />
       )}

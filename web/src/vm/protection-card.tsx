@@ -16,12 +16,12 @@ import { useNow } from '#/lib/now.ts';
 import { ActionButton } from '#/shared/action-button.tsx';
 import { AgeBar } from '#/shared/age-bar.tsx';
 import { retentionText } from '#/shared/retention.ts';
-import { canUnprotect } from '#/shared/what-may-be-done.ts';
+import { canReprotect, canUnprotect } from '#/shared/what-may-be-done.ts';
+import { ReprotectDialog } from './reprotect-dialog.tsx';
 import { UnprotectDialog } from './unprotect-dialog.tsx';
 
 export function ProtectionCard({ row, status }: { row: VmRow; status: VmStatus }) {
   const nowMs = useNow();
-  const [isAsking, setAsking] = useState(false);
   const isHere = status.role === 'protected';
   const protection = useCall('GET /api/v1/protections/{id}', ['site'], {
     params: { id: status.protection_id ?? '' },
@@ -74,19 +74,36 @@ export function ProtectionCard({ row, status }: { row: VmRow; status: VmStatus }
             {notice}
           </p>
         ))}
-        {isHere && (
-          <p className="card-actions">
-            <ActionButton
-              name="Stop protecting…"
-              variant="link"
-              whyNot={canUnprotect(status)}
-              onClick={() => setAsking(true)}
-            />
-          </p>
-        )}
-        {isAsking && <UnprotectDialog status={status} onClose={() => setAsking(false)} />}
+        <ProtectionActions status={status} />
       </CardBody>
     </Card>
+  );
+}
+
+function ProtectionActions({ status }: { status: VmStatus }) {
+  const [asked, setAsked] = useState<'unprotect' | 'reprotect'>();
+  const close = () => setAsked(undefined);
+  return (
+    <p className="card-actions">
+      {status.role === 'protected' && (
+        <ActionButton
+          name="Stop protecting…"
+          variant="link"
+          whyNot={canUnprotect(status)}
+          onClick={() => setAsked('unprotect')}
+        />
+      )}
+      {status.role === 'recovery' && status.state === 'recovered' && (
+        <ActionButton
+          name="Reprotect…"
+          variant="primary"
+          whyNot={canReprotect(status)}
+          onClick={() => setAsked('reprotect')}
+        />
+      )}
+      {asked === 'reprotect' && <ReprotectDialog status={status} onClose={close} />}
+      {asked === 'unprotect' && <UnprotectDialog status={status} onClose={close} />}
+    </p>
   );
 }
 

@@ -13,10 +13,12 @@ export function UnprotectDialog({ status, onClose }: { status: VmStatus; onClose
       action="Stop protecting"
       isDangerous
       onClose={onClose}
-      onConfirm={() =>
+      asksReason
+      onConfirm={(reason) =>
         call('DELETE /api/v1/protections/{id}', {
           params: { id: status.protection_id ?? '' },
           query: { delete_replica: isDelete },
+          reason,
         })
       }
     >
