@@ -263,6 +263,8 @@ const shared = {
   created_ms: Milliseconds,
 };
 
+export const PeerVersion = Type.Object({ version: Type.String({ maxLength: 64 }) }, closed);
+
 /** What a site knows of a paired one that has lost its database. */
 export const PeerMemory = Type.Object(
   {

@@ -27,6 +27,7 @@ import { Claims } from './claims.ts';
 import type { Context } from './context.ts';
 import { EventLog } from './event-log.ts';
 import { Fences } from './fences.ts';
+import { Health } from './health.ts';
 import { HandoverSteps } from './handover-steps.ts';
 import { Handovers } from './handovers.ts';
 import { JobLease } from './job-lease.ts';
@@ -111,6 +112,7 @@ export class Manager implements AsyncDisposable {
   readonly watch: RpoWatch;
   readonly status: Status;
   readonly alarms: Alarms;
+  readonly health: Health;
   readonly view: SiteView;
   readonly #notices: Notices;
   readonly #jobLease: JobLease;
@@ -184,6 +186,7 @@ export class Manager implements AsyncDisposable {
     this.status = new Status(context, this.protections, this.watch);
     this.#notices = new Notices(context, targets);
     this.alarms = new Alarms(context, () => siteFacts(context, this), this.#notices);
+    this.health = new Health(context, () => this.#keys.certificatePem);
     this.view = new SiteView(this);
     const { managerId } = context.identity;
     this.#jobLease = new JobLease({ db: context.db, clock: context.clock, managerId });

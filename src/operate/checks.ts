@@ -1,5 +1,6 @@
 /** The checks for what is configured here; a machine without any configuration is looked at as a host. */
 import type { AgentConfig } from '#/agent/agent-config.ts';
+import { ownVersion } from '#/lib/version.ts';
 import type { ManagerConfig } from '#/manager/manager-config.ts';
 import type { ServerConfig } from '#/replication-server/server-config.ts';
 import type { Configured } from './configured.ts';
@@ -156,7 +157,7 @@ function memberChecks(config: AgentConfig | ServerConfig, unit: string): Check[]
     ),
     check(
       `manager of ${unit}`,
-      async (signal) => gatherReach(managerUrl, await authorityOf(dataDirectory), signal),
+      async (signal) => gatherReach(managerUrl, { caPem: await authorityOf(dataDirectory) }, signal),
       (facts) => judgeReach(`manager of ${unit}`, address, facts),
     ),
     spaceCheck(`data of ${unit}`, DATA_WHY, dataDirectory),
@@ -185,7 +186,7 @@ function managerChecks(config: ManagerConfig): Check[] {
 }
 
 function judgePeer({ address, facts, name }: PeerReach): Finding[] {
-  return judgeReach(name, address, facts);
+  return judgeReach(name, address, facts, ownVersion());
 }
 
 function spaceCheck(what: string, why: string, path: string): Check {

@@ -5,6 +5,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { ownVersion } from '#/lib/version.ts';
 import { twoSites } from '#/manager/site-fixture.ts';
 import { checksOf } from './checks.ts';
 import { readConfigured } from './configured.ts';
@@ -101,8 +102,9 @@ test('running managers are reached over the authority that is trusted, and their
   const [peer] = await gatherPeers(west.config, signal);
   assert.equal(peer?.name, 'site east');
   assert('value' in peer.facts && peer.facts.value.skewMs === 0);
+  assert.equal(peer.facts.value.version, ownVersion());
   await assert.rejects(
-    gatherReach(west.address, east.manager.context.authority.caPem, signal),
+    gatherReach(west.address, { caPem: east.manager.context.authority.caPem }, signal),
     /certificate/,
   );
   const { known, migrations } = await gatherDatabase(west.config);

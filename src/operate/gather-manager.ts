@@ -24,12 +24,13 @@ export async function gatherDatabase(config: ManagerConfig): Promise<DatabaseFac
 /** Each paired site that the database names, asked at the same time. */
 export async function gatherPeers(config: ManagerConfig, signal: AbortSignal): Promise<PeerReach[]> {
   const { peers } = await lookAtDatabase(config.databaseUrl);
+  const own = await ownCredentials(config.dataDirectory);
   return Promise.all(
     peers.map(async ({ caPem, host, port, siteName }) => {
       const within = AbortSignal.any([signal, AbortSignal.timeout(PEER_TIMEOUT_MS)]);
       const reached = async (): Promise<Gathered<ReachFacts>> => {
         try {
-          return { value: await gatherReach({ host, port }, caPem, within) };
+          return { value: await gatherReach({ host, port }, { caPem, ...own }, within) };
         } catch (error) {
           return { failure: describe(error) };
         }
@@ -53,6 +54,18 @@ export async function gatherAuthority(directory: string): Promise<AuthorityFacts
     managerEndsMs: own === undefined ? undefined : endOfKeys(own),
     nowMs: Date.now(),
   };
+}
+
+async function ownCredentials(
+  directory: string,
+): Promise<{ credentials: { cert: string; key: string } } | Record<string, never>> {
+  const text = await textIfThere(join(directory, 'manager-keys.json'));
+  if (text === undefined) return {};
+  const { certificatePem, privateKeyPem } = JSON.parse(text) as Record<
+    'certificatePem' | 'privateKeyPem',
+    string
+  >;
+  return { credentials: { cert: certificatePem, key: privateKeyPem } };
 }
 
 function endOfKeys(text: string): number {

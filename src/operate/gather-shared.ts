@@ -9,6 +9,7 @@ import { Failure } from '#/lib/failure.ts';
 import { readDurableJson } from '#/lib/durable-json.ts';
 import type { MembershipFacts, PortFacts, ReachFacts, SpaceFacts } from './judge-shared.ts';
 
+const REPLY_CHARACTERS_MAX = 10_000;
 const OUTPUT_BYTES_MAX = 256 * 1024;
 
 /** What it printed; undefined when there is no such program. Throws tool_failed when it says no. */
@@ -96,22 +97,40 @@ export async function authorityOf(dataDirectory: string): Promise<string | undef
  */
 export function gatherReach(
   address: { host: string; port: number },
-  caPem: string | undefined,
+  trusted: { caPem: string | undefined; credentials?: { cert: string; key: string } },
   signal: AbortSignal,
 ): Promise<ReachFacts> {
+  const { caPem, credentials } = trusted;
+  // With the certificate of a manager, another manager tells its version; anybody may ask whether it lives.
+  const path = credentials === undefined ? '/healthz' : '/peer/v1/version';
   return new Promise((resolve, reject) => {
     const beganMs = Date.now();
     const trust = caPem === undefined ? { rejectUnauthorized: false } : { ca: caPem };
     const asked = request(
-      { ...address, path: '/healthz', signal, agent: false, servername: '', checkServerIdentity, ...trust },
+      {
+        ...address,
+        path,
+        signal,
+        agent: false,
+        servername: '',
+        checkServerIdentity,
+        ...trust,
+        ...credentials,
+      },
       (response) => {
         const endedMs = Date.now();
-        response.resume();
         const theirMs = Date.parse(response.headers.date ?? '');
         const status = response.statusCode ?? 0;
-        if (Number.isNaN(theirMs)) return resolve({ status, skewMs: 0 });
         const behindMs = Math.min(0, theirMs + 1000 - beganMs);
-        resolve({ status, skewMs: behindMs < 0 ? behindMs : Math.max(0, theirMs - endedMs) });
+        const skewMs = behindMs < 0 ? behindMs : Math.max(0, theirMs - endedMs);
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (part: string) => (text = (text + part).slice(0, REPLY_CHARACTERS_MAX)));
+        response.on('error', reject);
+        response.on('end', () => {
+          const version = /"version":"([^"]{1,64})"/.exec(text)?.[1];
+          resolve({ status, skewMs: Number.isNaN(skewMs) ? 0 : skewMs, version });
+        });
       },
     );
     asked.on('error', reject);

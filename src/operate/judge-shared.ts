@@ -106,17 +106,27 @@ export function judgeEnd(
   return verdict.good(`${what} holds until ${end}`);
 }
 
-/** `skewMs`: how far the other clock is ahead of this one, at least. */
-export type ReachFacts = { status: number; skewMs: number };
+export type ReachFacts = {
+  status: number;
+  /** How far the other clock is ahead of this one, at least. */
+  skewMs: number;
+  /** Of the manager of another site. */
+  version?: string | undefined;
+};
 
-export function judgeReach(what: string, address: string, facts: Gathered<ReachFacts>): Finding[] {
+export function judgeReach(
+  what: string,
+  address: string,
+  facts: Gathered<ReachFacts>,
+  own?: string,
+): Finding[] {
   const verdict = new Verdict(
     what,
     'Without it nothing new is ordered or reported; what was ordered goes on.',
   );
   if ('failure' in facts)
     return [verdict.bad(`${address}: ${facts.failure}`, fixOfReach(address, facts.failure))];
-  const { skewMs } = facts.value;
+  const { skewMs, version } = facts.value;
   const clock = new Verdict(
     `clock of ${what}`,
     'Sites and programs compare times; far apart they refuse each other.',
@@ -124,7 +134,7 @@ export function judgeReach(what: string, address: string, facts: Gathered<ReachF
   const saw = `${Math.round(Math.abs(skewMs) / 1000)} s ${skewMs > 0 ? 'ahead of' : 'behind'} this machine`;
   const fix = 'timedatectl set-ntp true, on the machine whose clock is wrong';
   const isFar = Math.abs(skewMs) > SKEW_WARNING_MS;
-  return [
+  const found = [
     verdict.good(`answers at ${address}`),
     Math.abs(skewMs) > SKEW_BAD_MS
       ? clock.bad(saw, fix)
@@ -132,6 +142,19 @@ export function judgeReach(what: string, address: string, facts: Gathered<ReachF
         ? clock.warning(saw, fix)
         : clock.good('the same'),
   ];
+  return own === undefined || version === undefined ? found : [...found, judgeVersion(what, own, version)];
+}
+
+function judgeVersion(what: string, own: string, version: string): Finding {
+  const verdict = new Verdict(
+    `version of ${what}`,
+    'Sites of different versions may not know all of each other.',
+  );
+  if (own === version) return verdict.good(`${version}, as here`);
+  return verdict.warning(
+    `${version} there, ${own} here`,
+    'upgrade the older one: apt-get install antipode-manager',
+  );
 }
 
 function fixOfReach(address: string, failure: string): string {

@@ -62,6 +62,8 @@ const hook = (isMember: boolean, mode: number | undefined, isOurs = true) =>
 const member = (expiresMs: number, hasToken = false) =>
   judgeMembership('antipode-agent', value({ expiresMs, nowMs: NOW, hasToken }));
 const reach = (skewMs: number) => judgeReach('manager', 'm:7480', value({ status: 200, skewMs }));
+const versions = (there: string) =>
+  judgeReach('site x', 'm:7480', value({ status: 200, skewMs: 0, version: there }), '0.1.0');
 const unreached = (failure: string) => judgeReach('manager', 'm:7480', { failure });
 const port = (facts: 'listening' | 'free' | { refused: string }) =>
   judgePort({ address: '0.0.0.0:7480', unit: 'antipode-manager' }, value(facts));
@@ -162,6 +164,8 @@ const ROWS: readonly Row[] = [
   ['a token', member(0, true), 'good', /a token is there/, null],
   ['no token', member(0), 'bad', /not joined/, /antipode join-token agent/],
   ['a manager', reach(0), 'good', /answers at m:7480/, null],
+  ['a site of the same version', versions('0.1.0'), 'good', /as here/, null],
+  ['a site of another version', versions('0.2.0'), 'warning', /0\.2\.0 there/, /upgrade/],
   ['a slow clock', reach(-6000), 'warning', /6 s behind/, /set-ntp/],
   ['a fast clock', reach(600_000), 'bad', /600 s ahead/, /set-ntp/],
   ['no manager', unreached('ECONNREFUSED'), 'bad', /ECONN/, /systemctl start antipode-manager/],

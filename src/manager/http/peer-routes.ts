@@ -11,6 +11,7 @@ import {
   PeerMemory,
   ReplicaChange,
   ReplicaChanged,
+  PeerVersion,
   ReplicaGrant,
   ReplicaRemoval,
   ReplicaRequest,
@@ -27,6 +28,7 @@ import { MovedPlan } from '#/api/moved-plans.ts';
 import { PointsLost } from '#/api/protections.ts';
 import { PlanName } from '#/api/plans.ts';
 import { Failure } from '#/lib/failure.ts';
+import { ownVersion } from '#/lib/version.ts';
 import { movedPlan } from '#/manager/moved-plan.ts';
 import { changeReplica, pointsLost } from '#/manager/replica-changes.ts';
 import { takeVmFacts } from '#/manager/vm-facts.ts';
@@ -49,6 +51,15 @@ export const PEER_ROUTES: readonly Route[] = [
     body: PairRequest,
     reply: SiteCard,
     handle: ({ body, remoteAddress }, { peers }) => peers.acceptPairing(body.token, body.site, remoteAddress),
+  }),
+  route({
+    method: 'GET',
+    path: '/peer/v1/version',
+    roles,
+    tag,
+    summary: "The version of this site's manager",
+    reply: PeerVersion,
+    handle: async () => ({ version: ownVersion() }),
   }),
   route({
     method: 'POST',

@@ -4,6 +4,7 @@ import { ADMIN_ROUTES } from './admin-routes.ts';
 import { ALARM_ROUTES } from './alarm-routes.ts';
 import { AUDIT_ROUTES } from './audit-routes.ts';
 import { CONTROL_ROUTES } from './control-routes.ts';
+import { HEALTH_ROUTES } from './health-routes.ts';
 import { FENCE_ROUTES } from './fence-routes.ts';
 import { OVERVIEW_ROUTES } from './overview-routes.ts';
 import { OIDC_ROUTES } from './oidc-routes.ts';
@@ -23,6 +24,7 @@ import { USER_ROUTES } from './user-routes.ts';
 
 export const ROUTES: readonly Route[] = [
   ...PAGE_ROUTES,
+  ...HEALTH_ROUTES,
   ...SITE_ROUTES,
   ...OVERVIEW_ROUTES,
   ...PROTECTION_ROUTES,
