@@ -138,6 +138,31 @@ test('protecting is checked while one types, refused beside the field, and done 
   await close();
 });
 
+test('how a VM is protected is changed in place, after what that costs was said and confirmed', async () => {
+  const { close, mistakes, page } = await openPage(browser);
+  await signIn(page, `${stage.url(stage.west)}/vms/${uuidOf(5)}`);
+  await page.getByRole('button', { name: 'Change…' }).click();
+  const dialog = page.getByRole('dialog');
+  const change = dialog.getByRole('button', { name: 'Change' });
+  await dialog.getByText('Nothing is changed yet.').waitFor();
+  await dialog.getByLabel('RPO').fill('5');
+  await dialog.getByText('A number and a unit').waitFor();
+  assert(await change.isDisabled());
+  await dialog.getByLabel('RPO').fill('20 s');
+  await dialog.getByText('The RPO is 20 s; until now 10 s.').waitFor();
+  await dialog.getByLabel('Points kept').selectOption({ label: 'the newest' });
+  await dialog.getByText(/\d+ of \d+ recovery points go within minutes, and for ever/).waitFor();
+  assert(await change.isDisabled());
+  await dialog.getByLabel(/would go for ever/).fill('build');
+  await shoot(page, 'vm-change');
+  await change.click();
+  await dialog.waitFor({ state: 'detached' });
+  await page.getByText('20 s', { exact: true }).waitFor();
+  await page.getByText('the newest', { exact: true }).waitFor();
+  assert.deepEqual(mistakesIn(mistakes), []);
+  await close();
+});
+
 test('a plan is edited as YAML: what is wrong is said in words, what would change before it does', async () => {
   const { close, page } = await openPage(browser);
   await signIn(page, `${stage.url(stage.east)}/plan-file?plan=shop`);

@@ -1,4 +1,5 @@
 /** What one chooses when one protects VMs. */
+import { setSpan } from '#/lib/format.ts';
 
 export type Retention = { keep_all_ms: number; tiers: { every_ms: number; for_ms: number }[] };
 export type Choice = {
@@ -38,3 +39,11 @@ export const RETENTIONS: readonly { retention: Retention }[] = [
   },
   { retention: { keep_all_ms: 0, tiers: [] } },
 ];
+
+/** What is wrong with an RPO as it was typed. */
+export function rpoWrong(text: string, ms: number | undefined): string | undefined {
+  if (ms === undefined)
+    return text === '' ? 'It is needed.' : 'A number and a unit, such as 5 s, 15 min or 1 h.';
+  if (ms < RPO_MIN_MS) return `At least ${setSpan(RPO_MIN_MS)}.`;
+  return ms > RPO_MAX_MS ? `At most ${setSpan(RPO_MAX_MS)}.` : undefined;
+}

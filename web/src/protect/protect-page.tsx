@@ -28,7 +28,7 @@ import { retentionText } from '#/shared/retention.ts';
 import { canManage } from '#/shared/what-may-be-done.ts';
 import { ActionButton } from '#/shared/action-button.tsx';
 import { CheckList } from './check-list.tsx';
-import { RETENTIONS, RPO_MAX_MS, RPO_MIN_MS, type Choice } from './choice.ts';
+import { RETENTIONS, rpoWrong, type Choice } from './choice.ts';
 import { useProtect, type ProtectWork } from './use-protect.ts';
 import { VmPicker } from './vm-picker.tsx';
 
@@ -189,11 +189,4 @@ function Buttons({ isMany, work }: { isMany: boolean; work: ProtectWork }) {
       </Button>
     </ActionGroup>
   );
-}
-
-function rpoWrong(text: string, ms: number | undefined): string | undefined {
-  if (ms === undefined)
-    return text === '' ? 'It is needed.' : 'A number and a unit, such as 5 s, 15 min or 1 h.';
-  if (ms < RPO_MIN_MS) return `At least ${setSpan(RPO_MIN_MS)}.`;
-  return ms > RPO_MAX_MS ? `At most ${setSpan(RPO_MAX_MS)}.` : undefined;
 }

@@ -1,8 +1,9 @@
 /** Checks each VM with the manager as the choice changes, and protects those of which nothing speaks against it. */
 import { useQueries, useQueryClient } from '@tanstack/react-query';
-import { useEffect, useState } from 'react';
+import { useState } from 'react';
 import { call, Refused } from '#/api/call.ts';
 import type { Problem, Reply } from '#/api/types.ts';
+import { useSettled } from '#/lib/use-settled.ts';
 import type { Choice } from './choice.ts';
 
 export type Checked =
@@ -10,9 +11,6 @@ export type Checked =
   | { state: 'good'; check: Reply<'GET /api/v1/protection-check'> }
   | { state: 'bad'; problem: Problem }
   | { state: 'done' };
-
-/** A pause in typing after which is asked. */
-const TYPING_MS = 250;
 
 export type ProtectWork = {
   at: (name: string) => Checked | undefined;
@@ -92,17 +90,4 @@ function whyNot(all: {
   if (all.choice === undefined) return 'Something above is missing or wrong.';
   if (!all.isSettled) return 'It is being checked.';
   return all.good.length === 0 ? 'Something speaks against it: see beside.' : undefined;
-}
-
-function useSettled<Value>(value: Value): Value {
-  const text = JSON.stringify(value);
-  const [settled, setSettled] = useState({ text, value });
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled({ text, value }), TYPING_MS);
-    return () => clearTimeout(timer);
-    // The text is what tells whether it is another one.
-    // oxlint-disable-next-line react/exhaustive-deps
-  }, [text]);
-  // The very value, if it is equal, so that whoever compares sees so.
-  return settled.text === text ? value : settled.value;
 }

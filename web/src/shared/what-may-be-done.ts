@@ -35,6 +35,12 @@ export function canUnprotect(status: VmStatus): WhyNot {
   return status.state === 'removing' ? 'It is being taken away.' : lacks('protection.manage');
 }
 
+export function canChange(status: VmStatus): WhyNot {
+  if (status.protection_id === null) return 'There is no protection to change.';
+  if (status.state === 'removing' || status.state === 'superseded') return 'It is not protected any more.';
+  return lacks('protection.manage');
+}
+
 export function canTest(status: VmStatus): WhyNot {
   return status.point === null ? 'There is no recovery point yet.' : lacks('recovery.test');
 }

@@ -9,14 +9,15 @@ import {
   DescriptionListTerm,
 } from '@patternfly/react-core';
 import { useState, type ReactNode } from 'react';
-import type { VmRow, VmStatus } from '#/api/types.ts';
+import type { Protection, VmRow, VmStatus } from '#/api/types.ts';
 import { useCall } from '#/api/use-call.ts';
 import { bytes, moment, plural, setSpan, span } from '#/lib/format.ts';
 import { useNow } from '#/lib/now.ts';
 import { ActionButton } from '#/shared/action-button.tsx';
 import { AgeBar } from '#/shared/age-bar.tsx';
 import { retentionText } from '#/shared/retention.ts';
-import { canReprotect, canUnprotect } from '#/shared/what-may-be-done.ts';
+import { canChange, canReprotect, canUnprotect } from '#/shared/what-may-be-done.ts';
+import { ChangeDialog } from './change-dialog.tsx';
 import { ReprotectDialog } from './reprotect-dialog.tsx';
 import { UnprotectDialog } from './unprotect-dialog.tsx';
 
@@ -74,17 +75,21 @@ export function ProtectionCard({ row, status }: { row: VmRow; status: VmStatus }
             {notice}
           </p>
         ))}
-        <ProtectionActions status={status} />
+        <ProtectionActions status={status} protection={protection.data} />
       </CardBody>
     </Card>
   );
 }
 
-function ProtectionActions({ status }: { status: VmStatus }) {
-  const [asked, setAsked] = useState<'unprotect' | 'reprotect'>();
+function ProtectionActions(props: { status: VmStatus; protection: Protection | undefined }) {
+  const { protection, status } = props;
+  const [asked, setAsked] = useState<'change' | 'unprotect' | 'reprotect'>();
   const close = () => setAsked(undefined);
   return (
     <p className="card-actions">
+      {status.role === 'protected' && (
+        <ActionButton name="Change…" whyNot={canChange(status)} onClick={() => setAsked('change')} />
+      )}
       {status.role === 'protected' && (
         <ActionButton
           name="Stop protecting…"
@@ -102,6 +107,9 @@ function ProtectionActions({ status }: { status: VmStatus }) {
         />
       )}
       {asked === 'reprotect' && <ReprotectDialog status={status} onClose={close} />}
+      {asked === 'change' && protection !== undefined && (
+        <ChangeDialog protection={protection} onClose={close} />
+      )}
       {asked === 'unprotect' && <UnprotectDialog status={status} onClose={close} />}
     </p>
   );
