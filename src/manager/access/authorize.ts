@@ -4,14 +4,13 @@
  * Invariant: a token changes nothing about people, sessions and tokens. Whoever stole one could otherwise make himself
  * another way in that outlives its end.
  */
-import type { Permission } from '#/api/access.ts';
+import type { Grant, Permission } from '#/api/access.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Manager } from '#/manager/manager.ts';
-import { Findings } from '#/manager/plans/findings.ts';
-import { replicasOf } from '#/manager/plans/plan-members.ts';
-import { ruleOf, type Demand, type Sent } from './endpoints.ts';
+import { ruleOf } from './endpoints.ts';
 import { groupsWith, holds } from './grants.ts';
-import type { Grant } from '#/api/access.ts';
+import type { Sent } from './rule.ts';
+import { scopeOf } from './scope.ts';
 
 type Call = { method: string; path: string };
 export type Who = { name: string; by: 'socket' | 'token' | 'session'; grants: readonly Grant[] };
@@ -39,25 +38,9 @@ export async function authorizeSubject(call: Call, who: Who, sent: Sent, manager
   if (needs.every((one) => holds(who.grants, one))) return;
   const demand = await of(sent, manager);
   if (holds(who.grants, demand.permission)) return;
-  const groupIds = groupsWith(who.grants, demand.permission);
-  if (groupIds.length > 0 && (await covers(groupIds, demand, manager))) return;
+  const scope = await scopeOf(who.grants, demand.permission, manager);
+  if (scope.covers(demand.on)) return;
   throw refused(call, who, [demand.permission]);
-}
-
-/** Whether the groups have everything that is asked for; nothing at all is in no group. */
-async function covers(groupIds: readonly string[], { on }: Demand, { plans }: Manager): Promise<boolean> {
-  const facts = await plans.facts();
-  const groups = facts.groups.filter(({ id }) => groupIds.includes(id));
-  if ('groups' in on) {
-    return on.groups.length > 0 && on.groups.every((name) => groups.some((group) => group.name === name));
-  }
-  const findings = new Findings();
-  const uuids = new Set(
-    groups.flatMap(({ document }) =>
-      replicasOf(document, facts, findings, () => []).map((replica) => replica.vm_uuid),
-    ),
-  );
-  return on.vmUuids.length > 0 && on.vmUuids.every((uuid) => uuids.has(uuid));
 }
 
 function refused(call: Call, who: Who, needs: readonly Permission[]): Failure {

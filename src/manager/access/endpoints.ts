@@ -4,22 +4,11 @@
  *
  * `of` tells, from what was sent, what exactly is needed and on which VMs or groups: with it, a role on a protection
  * group is enough where it covers all of them. Without it, the role has to be on everything; seeing is for everybody
- * who has any role.
+ * who has any role, and lists show of plans, groups, runs and fences what the role covers (scope.ts).
  */
-import type { Permission } from '#/api/access.ts';
+import * as plan from './plan-rules.ts';
+import { inBody, inPath, type Rule, type Sent } from './rule.ts';
 import type { Manager } from '#/manager/manager.ts';
-
-export type Demand = {
-  permission: Permission;
-  on: { vmUuids: readonly string[] } | { groups: readonly string[] };
-};
-export type Sent = { params: unknown; query: unknown; body: unknown };
-type Resolve = (sent: Sent, manager: Manager) => Promise<Demand>;
-export type Rule = {
-  /** Any of them lets the call in; `of` decides which. Undefined: everybody who has signed in, for what is own. */
-  needs: readonly Permission[] | undefined;
-  of?: Resolve;
-};
 
 const OWN: Rule = { needs: undefined };
 const VIEW: Rule = { needs: ['site.view'] };
@@ -27,10 +16,6 @@ const SITE: Rule = { needs: ['site.manage'] };
 const ACCESS: Rule = { needs: ['access.manage'] };
 const PLAN: Rule = { needs: ['plan.manage'] };
 const RECOVERY = ['recovery.test', 'recovery.run'] as const;
-
-type Fields = Record<string, unknown>;
-const inBody = ({ body }: Sent, name: string): unknown => (body as Fields)[name];
-const inPath = ({ params }: Sent, name: string): string => String((params as Fields)[name]);
 
 const protection = (vmUuid: (sent: Sent, manager: Manager) => Promise<string>): Rule => ({
   needs: ['protection.manage'],
@@ -115,18 +100,18 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'GET /api/v1/jobs/:id': VIEW,
   'GET /api/v1/mappings': VIEW,
   'GET /api/v1/groups': VIEW,
-  'GET /api/v1/groups/:id': VIEW,
+  'GET /api/v1/groups/:id': plan.seeGroup,
   'GET /api/v1/plans': VIEW,
-  'GET /api/v1/plans/:id': VIEW,
-  'GET /api/v1/plans/:id/file': VIEW,
-  'GET /api/v1/plans/:id/details': VIEW,
-  'GET /api/v1/plans/:id/addresses': VIEW,
-  'GET /api/v1/plans/:id/readiness': VIEW,
+  'GET /api/v1/plans/:id': plan.seePlan,
+  'GET /api/v1/plans/:id/file': plan.seePlan,
+  'GET /api/v1/plans/:id/details': plan.seePlan,
+  'GET /api/v1/plans/:id/addresses': plan.seePlan,
+  'GET /api/v1/plans/:id/readiness': plan.seePlan,
   'GET /api/v1/readiness': VIEW,
   'GET /api/v1/runs': VIEW,
-  'GET /api/v1/runs/:id': VIEW,
-  'POST /api/v1/runs/check': VIEW,
-  'GET /api/v1/runs/:id/reprotection': VIEW,
+  'GET /api/v1/runs/:id': plan.seeRun,
+  'POST /api/v1/runs/check': plan.checkRun,
+  'GET /api/v1/runs/:id/reprotection': plan.seeRun,
   'GET /api/v1/alarms': VIEW,
   'GET /metrics': VIEW,
   'GET /api/v1/seeds/:vm': VIEW,
@@ -175,18 +160,18 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'DELETE /api/v1/replicas/:id': protection(
     async (sent, { replicas }) => (await replicas.find(inPath(sent, 'id'))).vm_uuid,
   ),
-  'DELETE /api/v1/retired/:id': { needs: ['protection.manage'] },
+  'DELETE /api/v1/retired/:id': plan.removeRetired,
 
   'POST /api/v1/mappings': PLAN,
   'DELETE /api/v1/mappings': PLAN,
   'POST /api/v1/groups': PLAN,
-  'POST /api/v1/groups/:id': PLAN,
-  'POST /api/v1/groups/:id/vms': PLAN,
-  'DELETE /api/v1/groups/:id': PLAN,
-  'POST /api/v1/plans': PLAN,
-  'POST /api/v1/plans/:id': PLAN,
-  'DELETE /api/v1/plans/:id': PLAN,
-  'POST /api/v1/plan-files': PLAN,
+  'POST /api/v1/groups/:id': plan.changeGroup,
+  'POST /api/v1/groups/:id/vms': plan.changeMembers,
+  'DELETE /api/v1/groups/:id': plan.deleteGroup,
+  'POST /api/v1/plans': plan.createPlan,
+  'POST /api/v1/plans/:id': plan.changePlan,
+  'DELETE /api/v1/plans/:id': plan.deletePlan,
+  'POST /api/v1/plan-files': plan.importPlan,
 
   'POST /api/v1/reprotections': {
     needs: ['recovery.run'],
@@ -215,7 +200,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'POST /api/v1/runs/:id/cleanup': steerRun,
   'POST /api/v1/runs/:id/steps/:key/answer': steerRun,
   'POST /api/v1/runs/:id/steps/:key/skip': steerRun,
-  'POST /api/v1/fences/:vm/release': { needs: ['recovery.run'] },
+  'POST /api/v1/fences/:vm/release': plan.releaseFence,
 };
 
 export function ruleOf(route: { method: string; path: string }): Rule {

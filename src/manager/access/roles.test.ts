@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import { requestJson } from '#/cli/http-json.ts';
 import type { ProtectionView } from '#/api/protections.ts';
 import type { UserReply } from '#/api/access.ts';
+import { listClaims, putClaim } from '#/manager/store/claim-store.ts';
 import { ledgerVm, TestSite, twoSites } from '#/manager/site-fixture.ts';
 import { firstAdministrator, PASSWORD, TestBrowser } from './site-browser-fixture.ts';
 
@@ -131,11 +132,18 @@ test('a role on a protection group is for what concerns its VMs alone', async ()
   await east.api('POST', '/plans', { name: 'shop-plan', groups: ['shop'] });
   await east.api('POST', '/plans', { name: 'all-plan', groups: ['shop', 'hr'] });
 
+  const url = new URL(`https://localhost:${east.address.port}`);
+  const { caPem } = east.manager.context.authority;
+  const tokens = new Map<string, string>();
+  const reply = (role: string, path: string): Promise<unknown> =>
+    requestJson(
+      { kind: 'https', url, token: tokens.get(role)!, caPem },
+      { method: 'GET', path: `/api/v1${path}`, body: undefined },
+    );
   const as = async (role: string) => {
     const grants = [{ role, group: 'shop' }];
     const { token } = await east.api<{ token: string }>('POST', '/tokens', { name: role, grants });
-    const url = new URL(`https://localhost:${east.address.port}`);
-    const { caPem } = east.manager.context.authority;
+    tokens.set(role, token);
     return async (method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown): Promise<string> => {
       const call = { method, path: `/api/v1${path}`, body };
       try {
@@ -158,6 +166,54 @@ test('a role on a protection group is for what concerns its VMs alone', async ()
   assert.equal(run, 'already_exists', 'let in, and refused: the VM has a test already');
   assert.equal(await tester('DELETE', '/groups/hr'), 'forbidden');
 
+  // Of plans, groups and fences those are seen that are about the group's VMs alone.
+  const names = async (path: string): Promise<string[]> => {
+    type Item = { plan?: string; vm_name?: string; document?: { name: string } };
+    const { items } = (await reply('test-operator', path)) as { items: Item[] };
+    return items.map((item) => item.plan ?? item.vm_name ?? item.document!.name);
+  };
+  assert.deepEqual(await names('/plans'), ['shop-plan']);
+  assert.deepEqual(await names('/groups'), ['shop']);
+  assert.deepEqual(await names('/readiness'), ['shop-plan']);
+  for (const path of ['', '/file', '/details', '/addresses', '/readiness']) {
+    assert.equal(await tester('GET', `/plans/all-plan${path}`), 'forbidden', path);
+    assert.equal(await tester('GET', `/plans/shop-plan${path}`), 'done', path);
+  }
+  assert.equal(await tester('GET', '/groups/hr'), 'forbidden');
+  assert.equal(await tester('POST', '/runs/check', { plan: 'all-plan', kind: 'test' }), 'forbidden');
+  assert.equal(await tester('POST', '/runs/check', { plan: 'shop-plan', kind: 'test' }), 'done');
+
+  // Who may edit the group's plans reaches no other VM by them, and no program of the manager.
+  const editor = await as('plan-administrator');
+  const plan = (change: object) => ({ name: 'shop-plan', groups: ['shop'], ...change });
+  const put = async (change: object) => {
+    const { revision } = await east.api<{ revision: number }>('GET', '/plans/shop-plan');
+    return editor('POST', '/plans/shop-plan', { revision, document: plan(change) });
+  };
+  assert.equal(await put({ description: 'as it should be' }), 'done');
+  assert.equal(await put({ groups: ['shop', 'hr'] }), 'forbidden');
+  assert.equal(await put({ suspend: ['idle'] }), 'forbidden');
+  const http = { kind: 'http', name: 'tell', url: 'http://10.0.0.1/' };
+  assert.equal(await put({ before: [http] }), 'forbidden');
+  assert.equal(await put({ vms: { ledger: { after: [http] } } }), 'forbidden');
+  assert.equal(await editor('POST', '/plans', plan({ name: 'mine' })), 'done');
+  assert.equal(await editor('POST', '/plans', plan({ name: 'theirs', groups: ['hr'] })), 'forbidden');
+  assert.equal(await editor('DELETE', '/plans/all-plan'), 'forbidden');
+  assert.equal(await editor('DELETE', '/plans/mine'), 'done');
+  const file = await reply('plan-administrator', '/plans/shop-plan/file');
+  const bring = (more: object) =>
+    editor('POST', '/plan-files', { file: { ...(file as object), ...more }, apply: false });
+  assert.equal(await bring({}), 'done', 'its groups and mappings as they are');
+  assert.equal(await bring({ groups: [{ name: 'hr', site: 'west', vms: ['ledger'] }] }), 'forbidden');
+  const group = (vms: string[]) => ({ name: 'shop', site: 'west', vms });
+  assert.equal(await editor('POST', '/groups/shop', group(['ledger'])), 'done');
+  assert.equal(await editor('POST', '/groups/shop', group(['ledger', 'payroll'])), 'forbidden');
+  assert.equal(await editor('POST', '/groups/shop/vms', { add: ['payroll'] }), 'forbidden');
+  assert.equal(await editor('POST', '/groups/hr/vms', { remove: ['payroll'] }), 'forbidden');
+  assert.equal(await editor('POST', '/groups', { name: 'new', site: 'west', vms: ['ledger'] }), 'forbidden');
+  const mapping = { site: 'west', kind: 'network', there: 'lan', here: 'default' };
+  assert.equal(await editor('POST', '/mappings', mapping), 'forbidden', 'of the whole site');
+
   // A test of everything, begun by root, holds a VM that is not in the group.
   await east.api('POST', '/recoveries', { vm: 'payroll', purpose: 'test' });
   assert.equal(await tester('POST', '/recoveries/payroll-test/cleanup'), 'forbidden');
@@ -166,6 +222,17 @@ test('a role on a protection group is for what concerns its VMs alone', async ()
   const operator = await as('recovery-operator');
   const failback = { plan: 'shop-plan', kind: 'failback' };
   assert.equal(await operator('POST', '/runs', failback), 'forbidden', 'the plan is of another site');
+  // What the sites tell each other of who runs what.
+  const claims = await listClaims(west.manager.context.db);
+  for (const claim of claims) await putClaim(east.manager.context.db, claim);
+  assert.equal((await east.api<{ total: number }>('GET', '/fences')).total, 2);
+  assert.deepEqual(await names('/fences'), ['ledger']);
+  assert.equal(await operator('POST', '/fences/payroll/release', {}), 'forbidden');
+  assert.equal(
+    await operator('POST', '/fences/ledger/release', {}),
+    'not_found',
+    'let in: no host has a copy',
+  );
 
   const keeper = await as('protection-administrator');
   const id = async (vm: string) =>

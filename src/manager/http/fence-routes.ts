@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import { closed, Name, pageOf, PageQuery } from '#/api/common.ts';
 import { FenceView, ReleaseRequest } from '#/api/fences.ts';
 import { route, type Route } from './route.ts';
-import { page } from './views.ts';
+import { page, scopeFor } from './views.ts';
 
 const roles = ['person'] as const;
 const tag = 'fences';
@@ -18,7 +18,11 @@ export const FENCE_ROUTES: readonly Route[] = [
       'The epoch of every VM that was ever protected from here or to here, and the site that may run it',
     query: PageQuery,
     reply: pageOf(FenceView),
-    handle: async ({ query }, { fences }) => page(await fences.list(), query),
+    handle: async ({ caller, query }, manager) => {
+      const scope = await scopeFor(caller, manager);
+      const items = (await manager.fences.list()).filter((fence) => scope.coversVms([fence.vm_uuid]));
+      return page(items, query);
+    },
   }),
   route({
     method: 'POST',

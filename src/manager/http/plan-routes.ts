@@ -18,7 +18,7 @@ import {
 import { GroupDocument, GroupView, PlanDocument, PlanView } from '#/api/plans.ts';
 import { planView } from '#/manager/plans/plans.ts';
 import { route, type Route } from './route.ts';
-import { page } from './views.ts';
+import { page, scopeFor } from './views.ts';
 
 const roles = ['person'] as const;
 const ById = Type.Object({ id: Name }, closed);
@@ -66,7 +66,14 @@ const GROUP_ROUTES: readonly Route[] = [
     summary: 'Protection groups, and the plans that each is in',
     query: PageQuery,
     reply: pageOf(GroupView),
-    handle: async ({ query }, { groups }) => page(await groups.list(), query),
+    handle: async ({ caller, query }, manager) => {
+      const scope = await scopeFor(caller, manager);
+      const items = await manager.groups.list();
+      return page(
+        items.filter(({ document }) => scope.coversGroups([document.name])),
+        query,
+      );
+    },
   }),
   route({
     method: 'POST',
@@ -130,7 +137,13 @@ const PLANS: readonly Route[] = [
     summary: 'Recovery plans of this site',
     query: PageQuery,
     reply: pageOf(PlanView),
-    handle: async ({ query }, { plans }) => page((await plans.list()).map(planView), query),
+    handle: async ({ caller, query }, manager) => {
+      const scope = await scopeFor(caller, manager);
+      const items = (await manager.plans.list()).filter(({ document }) =>
+        scope.coversGroups(document.groups),
+      );
+      return page(items.map(planView), query);
+    },
   }),
   route({
     method: 'POST',

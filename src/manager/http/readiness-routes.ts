@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import { closed, Name, pageOf, PageQuery } from '#/api/common.ts';
 import { ReadinessView } from '#/api/readiness.ts';
 import { route, type Route } from './route.ts';
-import { page } from './views.ts';
+import { page, scopeFor } from './views.ts';
 
 const roles = ['person'] as const;
 const tag = 'plans';
@@ -17,7 +17,17 @@ export const READINESS_ROUTES: readonly Route[] = [
     summary: 'Readiness of all recovery plans, as it is now',
     query: PageQuery,
     reply: pageOf(ReadinessView),
-    handle: async ({ query }, { readiness }) => page(await readiness.list(), query),
+    handle: async ({ caller, query }, manager) => {
+      const scope = await scopeFor(caller, manager);
+      const plans = await manager.plans.list();
+      const seen = plans
+        .filter(({ document }) => scope.coversGroups(document.groups))
+        .map(({ name }) => name);
+      return page(
+        (await manager.readiness.list()).filter(({ plan }) => seen.includes(plan)),
+        query,
+      );
+    },
   }),
   route({
     method: 'GET',

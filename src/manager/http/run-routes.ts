@@ -4,6 +4,7 @@ import { closed, Id, Milliseconds, Name } from '#/api/common.ts';
 import { RunReprotection } from '#/api/reprotections.ts';
 import { RunCheck, RunRequest, RunView, StepAnswerRequest, StepSkipRequest } from '#/api/runs.ts';
 import { Answer, route, type Caller, type Route } from './route.ts';
+import { scopeFor } from './views.ts';
 
 const roles = ['person'] as const;
 const tag = 'runs';
@@ -47,9 +48,11 @@ export const RUN_ROUTES: readonly Route[] = [
     summary: 'Runs without their steps, newest first, older than `before_ms`',
     query: List,
     reply: Type.Object({ items: Type.Array(RunView) }, closed),
-    handle: async ({ query }, { runs }) => ({
-      items: await runs.list(query.limit ?? 100, query.before_ms ?? Number.MAX_SAFE_INTEGER),
-    }),
+    handle: async ({ caller, query }, manager) => {
+      const scope = await scopeFor(caller, manager);
+      const items = await manager.runs.list(query.limit ?? 100, query.before_ms ?? Number.MAX_SAFE_INTEGER);
+      return { items: items.filter(({ vms }) => scope.coversVms(vms.map((vm) => vm.vm_uuid))) };
+    },
   }),
   route({
     method: 'GET',

@@ -5,15 +5,23 @@ import type { FenceView } from '#/api/fences.ts';
 import type { Host, ReplicationServer, Site, Vm } from '#/api/inventory.ts';
 import type { ProtectionView } from '#/api/protections.ts';
 import type { ReplicaView } from '#/api/replicas.ts';
+import { scopeOf, type Scope } from '#/manager/access/scope.ts';
 import type { AgentMember, Member, ServerMember } from '#/manager/inventory.ts';
 import type { Manager } from '#/manager/manager.ts';
 import { problemOf } from '#/manager/problem.ts';
 import type { Protection } from '#/manager/store/protection-store.ts';
 import type { ReplicaRecord } from '#/manager/store/replica-store.ts';
+import type { Caller } from './route.ts';
 
 export function page<Item>(items: readonly Item[], query: PageQuery): Page<Item> {
   const offset = query.offset ?? 0;
   return { items: items.slice(offset, offset + (query.limit ?? PAGE_MAX)), total: items.length };
+}
+
+/** What a caller may see of plans, groups, runs and fences. */
+export async function scopeFor(caller: Caller, manager: Manager): Promise<Scope> {
+  const grants = caller.role === 'person' ? caller.grants : [];
+  return scopeOf(grants, 'site.view', manager);
 }
 
 export async function sites({ context, peers, port }: Manager): Promise<Site[]> {
