@@ -6,6 +6,7 @@
  */
 import { parseArgs } from 'node:util';
 import { describe } from '#/lib/failure.ts';
+import { TwoSites } from '#lab/two-sites.ts';
 import type { Benchmark, Figure } from './figure.ts';
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
@@ -18,6 +19,16 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   partitions: async () => (await import('./partitions.ts')).partitions,
 };
 
+// A process that ends by a signal disposes of nothing.
+for (const [name, status] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(name, () => {
+    process.stderr.write('taking the lab down\n');
+    void TwoSites.downAll().finally(() => process.exit(status));
+  });
+}
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(argv: string[]): Promise<number> {

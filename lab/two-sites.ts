@@ -19,6 +19,9 @@ const POLL_MS = 20;
 const POINT_POLL_MS = 250;
 const PATIENCE_MS = 300_000;
 
+/** Those that this process makes or has made and not yet removed, by their directories. */
+const standing = new Map<string, Promise<unknown>>();
+
 export class TwoSites implements AsyncDisposable {
   readonly lab: Lab;
   readonly west: Site;
@@ -35,17 +38,29 @@ export class TwoSites implements AsyncDisposable {
   static async up(say: (line: string) => void, others: readonly string[] = []): Promise<TwoSites> {
     const parent = await mkdtemp(join(tmpdir(), 'antipode-sites-'));
     try {
-      const lab = await Lab.up({ directory: join(parent, 'lab'), sites: ['west', 'east', ...others], say });
-      return new TwoSites(lab, parent);
+      const up = Lab.up({ directory: join(parent, 'lab'), sites: ['west', 'east', ...others], say });
+      standing.set(parent, up);
+      return new TwoSites(await up, parent);
     } catch (error) {
       await rm(parent, { recursive: true, force: true });
+      standing.delete(parent);
       throw error;
+    }
+  }
+
+  /** All that this process has made, once it is whole: for a process that is told to end. */
+  static async downAll(): Promise<void> {
+    for (const [parent, up] of standing) {
+      await Promise.allSettled([up]);
+      await Lab.down(join(parent, 'lab'));
+      await rm(parent, { recursive: true, force: true });
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.lab[Symbol.asyncDispose]();
     await rm(this.#parent, { recursive: true, force: true });
+    standing.delete(this.#parent);
   }
 
   async api<T>(site: Site, method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown): Promise<T> {
