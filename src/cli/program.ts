@@ -24,6 +24,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./protect-commands.ts')).registerProtectCommands,
   },
   {
+    names: ['bookmark'],
+    load: async () => (await import('./bookmark-command.ts')).registerBookmarkCommand,
+  },
+  {
     names: ['set'],
     load: async () => (await import('./set-command.ts')).registerSetCommand,
   },

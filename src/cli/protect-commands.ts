@@ -120,8 +120,11 @@ function registerPoints(program: Command): void {
       duration(Math.max(0, now - point.moment_ms)),
       point.consistency,
       bytes(point.delta_bytes),
+      point.bookmark ?? '',
     ]);
-    print(table(['POINT', 'MOMENT', 'AGE', 'CONSISTENCY', 'CHANGED'], rows, 'no recovery point yet'));
+    print(
+      table(['POINT', 'MOMENT', 'AGE', 'CONSISTENCY', 'CHANGED', 'BOOKMARK'], rows, 'no recovery point yet'),
+    );
     const left = page.total - page.items.length;
     if (left > 0) say(`and ${left} more; show them with --limit ${page.total}`);
   });

@@ -230,6 +230,20 @@ export const AgentOrders = Type.Object(
 );
 export type AgentOrders = Static<typeof AgentOrders>;
 
+/** A recovery point that has a name, and is kept by it whatever the retention wants. */
+export const Bookmark = Type.Object(
+  {
+    sequence: Type.Integer({ minimum: 1 }),
+    name: Type.String({ minLength: 1, maxLength: 128 }),
+    moment_ms: Milliseconds,
+    /** From then on it is a point like others; null: until it is taken away. */
+    until_ms: Type.Union([Milliseconds, Type.Null()]),
+  },
+  closed,
+);
+export type Bookmark = Static<typeof Bookmark>;
+export const BOOKMARKS_MAX = 100;
+
 /** A replica that a replication server is to keep, and who may write it. */
 export const ReplicaOrder = Type.Object(
   {
@@ -242,6 +256,7 @@ export const ReplicaOrder = Type.Object(
     writer_site_id: Type.Optional(Id),
     epoch: Type.Integer({ minimum: 1 }),
     retention: Retention,
+    bookmarks: Type.Optional(Type.Array(Bookmark, { maxItems: BOOKMARKS_MAX })),
     /** What the server needs not, and tells a manager that has lost its database (docs/operate/rebuild.md). */
     kept: Type.Optional(
       Type.Object(

@@ -1,5 +1,6 @@
 /** What agents and replication servers report to their manager. The counterpart of orders.ts. */
 import { Type, type Static } from 'typebox';
+import { BOOKMARKS_MAX } from './orders.ts';
 import { RETIRED_MAX, RetiredReport } from './retire-tasks.ts';
 import { DiskRoot } from './handover-tasks.ts';
 import { Hardware, HostCapabilities } from './hardware.ts';
@@ -162,6 +163,8 @@ export const ReplicaReport = Type.Object(
       { maxItems: 2000 },
     ),
     point_count: Type.Integer({ minimum: 0 }),
+    /** Those of them that it keeps whatever their age, as it was ordered. They are among `points`. */
+    bookmarked: Type.Optional(Type.Array(Type.Integer({ minimum: 1 }), { maxItems: BOOKMARKS_MAX })),
     stored_bytes: Bytes,
     failure: nullable(FailureReport),
   },

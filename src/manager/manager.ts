@@ -22,6 +22,7 @@ import { siteFacts } from './alarms/site-facts.ts';
 import { Admission } from './admission.ts';
 import { Audit } from './audit.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
+import { Bookmarks } from './bookmarks.ts';
 import { Changes } from './changes.ts';
 import { Claims } from './claims.ts';
 import type { Context } from './context.ts';
@@ -97,6 +98,7 @@ export class Manager implements AsyncDisposable {
   readonly protections: Protections;
   readonly protectionChanges: ProtectionChanges;
   readonly replicas: Replicas;
+  readonly bookmarks: Bookmarks;
   readonly seeds: Seeds;
   readonly reprotections: Reprotections;
   readonly planReprotections: PlanReprotections;
@@ -159,6 +161,7 @@ export class Manager implements AsyncDisposable {
     this.protectionChanges = new ProtectionChanges(context, this.peers);
     this.seeds = new Seeds(context);
     this.replicas = new Replicas(context, this.claims, this.seeds);
+    this.bookmarks = new Bookmarks(context);
     this.reprotections = new Reprotections(context, this);
     this.planReprotections = new PlanReprotections(context, this);
     this.retired = new Retired(context);

@@ -127,6 +127,7 @@ export class Orders {
         ...(replica.state === 'seeding' ? { writer_site_id: identity.siteId } : {}),
         epoch: replica.epoch,
         retention: replica.retention,
+        ...(replica.bookmarks.length === 0 ? {} : { bookmarks: replica.bookmarks }),
         kept: {
           protection_id: replica.protection_id,
           rpo_ms: replica.rpo_ms,

@@ -53,7 +53,11 @@ export async function pointsLost(
   const { report } = inventory.replicaReport(replica.server_id, replica.id);
   const points = (report?.points ?? []).map(({ moment_ms: momentMs, sequence }) => ({ momentMs, sequence }));
   const { keep_all_ms: keepAllMs, tiers } = question.retention;
-  const policy = { keepAllMs, tiers: tiers.map((tier) => ({ everyMs: tier.every_ms, forMs: tier.for_ms })) };
+  const policy = {
+    keepAllMs,
+    tiers: tiers.map((tier) => ({ everyMs: tier.every_ms, forMs: tier.for_ms })),
+    kept: replica.bookmarks.map(({ sequence }) => sequence),
+  };
   const wanted = wantedPoints(points, policy, clock.now());
   const lost = points.filter(({ sequence }) => !wanted.has(sequence));
   return {

@@ -91,10 +91,9 @@ export class Replicas {
     if (isPassedOn) await this.#claims.believe(siteId, request.claim!, request.vm_name);
     if (known !== undefined && isGranted(known, request)) return grantOf(this.#context, known);
     const replica: ReplicaRecord = {
-      id: known?.id ?? newId(random, 'replica'),
+      ...(known ?? { id: newId(random, 'replica'), created_ms: clock.now(), bookmarks: [] }),
       vm_uuid: request.vm_uuid,
       server_id: server.id,
-      created_ms: known?.created_ms ?? clock.now(),
       ...wanted,
     };
     await db.transaction().execute(async (at) => {

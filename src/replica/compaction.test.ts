@@ -112,6 +112,28 @@ test('an open view keeps its point, its files and its bytes while everything aro
   assert.equal(await difference(head, model.disks), undefined);
 });
 
+test('a bookmarked point keeps its bytes whatever the retention wants, until the bookmark is taken away', async () => {
+  const files = new MemoryFileSystem();
+  await using replica = await createReplica({ files, clock: fixedClock() }, IDENTITY);
+  const model = new SourceModel(new SeededRandom(5));
+  model.addDisk('vda', 1_400_320);
+  for (let i = 0; i < 12; i++) {
+    model.scribble(12);
+    await model.send(replica);
+  }
+  const later = fixedClock().now() + 1e9;
+  const sequences = (): number[] => replica.points().map(({ sequence }) => sequence);
+  while (await replica.compact({ ...NOTHING, kept: [4, 7, 99] }, later));
+  assert.deepEqual(sequences(), [4, 7, 12]);
+  for (const sequence of sequences()) {
+    await using view = await replica.openView(sequence);
+    assert.equal(await difference(view, model.points.get(sequence) ?? model.disks), undefined);
+  }
+  assert.deepEqual((await replica.verify()).problems, []);
+  while (await replica.compact({ ...NOTHING, kept: [7] }, later));
+  assert.deepEqual(sequences(), [7, 12]);
+});
+
 test('views and points go on while compaction runs', async () => {
   const files = new MemoryFileSystem();
   await using replica = await createReplica({ files, clock: fixedClock() }, IDENTITY);

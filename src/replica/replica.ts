@@ -80,6 +80,8 @@ export type RetentionPolicy = {
   keepAllMs: number;
   /** Beyond that, one point for each interval, as long as it is younger than `forMs`; ascending. */
   tiers: { everyMs: number; forMs: number }[];
+  /** Sequences of points that are kept whatever their age. */
+  kept?: number[];
 };
 
 /** All of the last hour, then one an hour for a day. */

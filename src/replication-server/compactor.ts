@@ -54,11 +54,12 @@ export class Compactor {
   }
 
   async #compactOne(replicaId: string, signal: AbortSignal): Promise<boolean> {
-    const policy = this.#orders.retention(replicaId);
-    if (policy === undefined) return false;
     try {
       for (let piece = 0; piece < PIECES_MAX && !signal.aborted; piece++) {
         const nowMs = this.#clock.now();
+        // Asked for each piece: a bookmark that comes meanwhile counts from the next one on.
+        const policy = this.#orders.retention(replicaId, nowMs);
+        if (policy === undefined) return false;
         const isMoreLeft = await this.#store.upkeep(replicaId, (replica) => replica.compact(policy, nowMs));
         if (!isMoreLeft) return false;
       }

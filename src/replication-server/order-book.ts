@@ -19,13 +19,21 @@ export class OrderBook {
     return this.#replicas.get(replicaId);
   }
 
+  /** Sequences of the points that are kept whatever their age. */
+  bookmarked(replicaId: string, nowMs: number): number[] {
+    return (this.#replicas.get(replicaId)?.bookmarks ?? [])
+      .filter(({ until_ms: untilMs }) => untilMs === null || untilMs > nowMs)
+      .map(({ sequence }) => sequence);
+  }
+
   /** What to keep of a replica; undefined when no orders speak of it: then all of it is kept. */
-  retention(replicaId: string): RetentionPolicy | undefined {
+  retention(replicaId: string, nowMs: number): RetentionPolicy | undefined {
     const retention = this.#replicas.get(replicaId)?.retention;
     if (retention === undefined) return undefined;
     return {
       keepAllMs: retention.keep_all_ms,
       tiers: retention.tiers.map((tier) => ({ everyMs: tier.every_ms, forMs: tier.for_ms })),
+      kept: this.bookmarked(replicaId, nowMs),
     };
   }
 }

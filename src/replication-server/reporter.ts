@@ -31,6 +31,8 @@ export type ReporterParts = {
   endpoint: { host: string; port: number };
 };
 
+type Points = ReturnType<Replica['points']>;
+
 export class Reporter {
   readonly #parts: ReporterParts;
   readonly #stored = new Map<string, { bytes: number; atMs: number }>();
@@ -66,6 +68,7 @@ export class Reporter {
     const { replica } = entry;
     const { vm } = replica.identity;
     const points = replica.points();
+    const bookmarked = this.#bookmarked(replicaId, points);
     return {
       replica_id: replicaId,
       vm_uuid: vm.uuid,
@@ -73,7 +76,7 @@ export class Reporter {
       source_site_id: replica.identity.siteId,
       epoch: replica.epoch(),
       state: points.length > 0 ? 'ready' : await firstCopyState(replica),
-      points: points.slice(-POINTS_REPORTED_MAX).map((point, index, { length }) => ({
+      points: told(points, bookmarked).map((point, index, { length }) => ({
         sequence: point.sequence,
         stamp: point.stamp,
         moment_ms: point.momentMs,
@@ -85,9 +88,17 @@ export class Reporter {
           : {}),
       })),
       point_count: points.length,
+      ...(bookmarked.length === 0 ? {} : { bookmarked }),
       stored_bytes: await this.#storedBytes(replicaId, replica),
       failure: null,
     };
+  }
+
+  /** Of what is ordered, what is there. */
+  #bookmarked(replicaId: string, points: Points): number[] {
+    const { clock, orders } = this.#parts;
+    const wanted = new Set(orders.bookmarked(replicaId, clock.now()));
+    return points.flatMap(({ sequence }) => (wanted.has(sequence) ? [sequence] : []));
   }
 
   /** Whose replica it is can no longer be read: the orders may still know. */
@@ -121,6 +132,14 @@ export class Reporter {
       return known?.bytes ?? 0;
     }
   }
+}
+
+/** The newest, and older ones that have a bookmark. */
+function told(points: Points, bookmarked: readonly number[]): Points {
+  const kept = new Set(bookmarked);
+  const newest = points.slice(-(POINTS_REPORTED_MAX - kept.size));
+  const first = newest[0]?.sequence ?? 0;
+  return [...points.filter(({ sequence }) => sequence < first && kept.has(sequence)), ...newest];
 }
 
 async function firstCopyState(replica: Replica): Promise<'empty' | 'first_copy'> {

@@ -25,6 +25,8 @@ const protection = (vmUuid: (sent: Sent, manager: Manager) => Promise<string>): 
   }),
 });
 
+const ofReplica = protection(async (sent, { replicas }) => (await replicas.find(inPath(sent, 'id'))).vm_uuid);
+
 const startRecovery: Rule = {
   needs: RECOVERY,
   of: async (sent, { replicas }) => ({
@@ -157,9 +159,9 @@ export const RULES: Readonly<Record<string, Rule>> = {
     const { site } = sent.query as { site?: string };
     return (await protections.find(inPath(sent, 'id'), site)).vm_uuid;
   }),
-  'DELETE /api/v1/replicas/:id': protection(
-    async (sent, { replicas }) => (await replicas.find(inPath(sent, 'id'))).vm_uuid,
-  ),
+  'POST /api/v1/replicas/:id/bookmarks': ofReplica,
+  'DELETE /api/v1/replicas/:id/bookmarks/:sequence': ofReplica,
+  'DELETE /api/v1/replicas/:id': ofReplica,
   'DELETE /api/v1/retired/:id': plan.removeRetired,
 
   'POST /api/v1/mappings': PLAN,

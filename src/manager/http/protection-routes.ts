@@ -9,7 +9,7 @@ import {
   ProtectionRequest,
   ProtectionView,
 } from '#/api/protections.ts';
-import { PointView, ReplicaView } from '#/api/replicas.ts';
+import { BookmarkRequest, BookmarkView, PointView, ReplicaView } from '#/api/replicas.ts';
 import { Failure } from '#/lib/failure.ts';
 import { Answer, route, type Route } from './route.ts';
 import { page, protectionView, replicaView } from './views.ts';
@@ -158,6 +158,29 @@ export const PROTECTION_ROUTES: readonly Route[] = [
     },
   }),
   route({
+    method: 'POST',
+    path: '/api/v1/replicas/:id/bookmarks',
+    roles,
+    tag,
+    summary:
+      'Give a recovery point a name and keep it by that, whatever the retention; again: another name or end',
+    params: ById,
+    body: BookmarkRequest,
+    reply: BookmarkView,
+    handle: async ({ body, params }, { bookmarks, replicas }) =>
+      bookmarks.add(await replicas.find(params.id), body),
+  }),
+  route({
+    method: 'DELETE',
+    path: '/api/v1/replicas/:id/bookmarks/:sequence',
+    roles,
+    tag,
+    summary: 'Take a bookmark away; retention decides about the point again',
+    params: Type.Object({ id: Name, sequence: Type.Integer({ minimum: 1 }) }, closed),
+    handle: async ({ params }, { bookmarks, replicas }) =>
+      bookmarks.remove(await replicas.find(params.id), params.sequence),
+  }),
+  route({
     method: 'GET',
     path: '/api/v1/points',
     roles,
@@ -170,7 +193,11 @@ export const PROTECTION_ROUTES: readonly Route[] = [
       const { report } = context.inventory.replicaReport(replica.server_id, replica.id);
       const newestFirst = (report?.points ?? []).toReversed();
       const { items } = page(newestFirst, { limit: query.limit ?? PAGE_MAX, offset: query.offset ?? 0 });
-      return { items, total: report?.point_count ?? 0 };
+      const names = new Map(replica.bookmarks.map(({ name, sequence }) => [sequence, name]));
+      return {
+        items: items.map((point) => ({ ...point, bookmark: names.get(point.sequence) ?? null })),
+        total: report?.point_count ?? 0,
+      };
     },
   }),
 ];

@@ -10,6 +10,7 @@ import type { AgentMember, Member, ServerMember } from '#/manager/inventory.ts';
 import type { Manager } from '#/manager/manager.ts';
 import { problemOf } from '#/manager/problem.ts';
 import type { Protection } from '#/manager/store/protection-store.ts';
+import { bookmarkViews } from '#/manager/bookmarks.ts';
 import type { ReplicaRecord } from '#/manager/store/replica-store.ts';
 import type { Caller } from './route.ts';
 
@@ -148,6 +149,7 @@ export async function replicaView(manager: Manager, replica: ReplicaRecord): Pro
   return {
     ...rest,
     disks: replica.disks.map(({ key, bytes }) => ({ key, bytes })),
+    bookmarks: bookmarkViews(manager.context, replica),
     source_site_name: peer?.site_name ?? replica.source_site_id,
     condition: report?.state ?? null,
     point_count: report?.point_count ?? 0,

@@ -29,6 +29,7 @@ export function replicaOf(name: string): ReplicaRecord {
     seed_sequence: null,
     seed_note: null,
     revision: 1,
+    bookmarks: [],
   };
 }
 

@@ -123,6 +123,7 @@ function replicaOf(
     seed_sequence: null,
     seed_note: null,
     revision: 1,
+    bookmarks: [],
     ...known,
     source_site_id: sourceSiteId,
     vm_uuid: vmUuid,
@@ -149,8 +150,9 @@ function ofReport(report: ReplicaReport): Word {
   };
 }
 
-function ofOrder({ epoch, kept, retention, source_site_id, vm_name, vm_uuid }: ReplicaOrder): Word {
-  return { vm_uuid, vm_name, source_site_id, epoch, retention, ...kept };
+function ofOrder(order: ReplicaOrder): Word {
+  const { bookmarks = [], epoch, kept, retention, source_site_id, vm_name, vm_uuid } = order;
+  return { vm_uuid, vm_name, source_site_id, epoch, retention, bookmarks, ...kept };
 }
 
 function ofPeer(siteId: string, protection: PeerProtection): Word {

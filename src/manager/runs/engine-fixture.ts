@@ -84,6 +84,7 @@ export class Stage implements AsyncDisposable {
         seed_sequence: null,
         seed_note: null,
         revision: 1,
+        bookmarks: [],
       });
     }
     const run = { id: RUN_ID, plan, startedBy: 'test', warnings: [], createdMs: stage.clock.now() };

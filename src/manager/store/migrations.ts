@@ -17,6 +17,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0008-alarm-notices': alarmNotices,
   '0009-audit': audit,
   '0011-protection-changes': protectionChanges,
+  '0011b-bookmarks': bookmarks,
 };
 
 /** A number that rises with every row and is never used again. */
@@ -74,6 +75,10 @@ async function audit(db: Kysely<unknown>, kind: DatabaseKind): Promise<void> {
 /** What was protected before has been told to the other site as it is. */
 async function protectionChanges(db: Kysely<unknown>): Promise<void> {
   for (const statement of PROTECTION_CHANGES) await sql.raw(statement).execute(db);
+}
+
+async function bookmarks(db: Kysely<unknown>): Promise<void> {
+  await sql.raw(`alter table replicas add column bookmarks text not null default '[]'`).execute(db);
 }
 
 const PROTECTION_CHANGES = [

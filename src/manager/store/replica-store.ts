@@ -1,13 +1,18 @@
 /** The replicas kept at this site: everything a recovery needs to know when the protected site is gone. */
 import type { Selectable, Updateable } from 'kysely';
 import type { Retention } from '#/api/common.ts';
+import type { Bookmark } from '#/control/orders.ts';
 import type { Database } from './database.ts';
 import type { ReplicasTable } from './schema.ts';
 
 type Row = Selectable<ReplicasTable>;
 /** `need_bytes` is what the first copy was said to take. */
 export type ReplicaDisk = { key: string; bytes: number; need_bytes: number };
-export type ReplicaRecord = Omit<Row, 'disks' | 'retention'> & { disks: ReplicaDisk[]; retention: Retention };
+export type ReplicaRecord = Omit<Row, 'disks' | 'retention' | 'bookmarks'> & {
+  disks: ReplicaDisk[];
+  retention: Retention;
+  bookmarks: Bookmark[];
+};
 
 export async function addReplica(db: Database, replica: ReplicaRecord): Promise<void> {
   await db.insertInto('replicas').values(encode(replica)).execute();
@@ -48,6 +53,21 @@ export async function reviseReplica(
   return numUpdatedRows === 1n;
 }
 
+/** Puts other bookmarks in the place of those that the caller knows. False when they are others by now. */
+export async function putBookmarks(
+  db: Database,
+  replica: Pick<ReplicaRecord, 'id' | 'bookmarks'>,
+  bookmarks: readonly Bookmark[],
+): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable('replicas')
+    .set({ bookmarks: JSON.stringify(bookmarks) })
+    .where('id', '=', replica.id)
+    .where('bookmarks', '=', JSON.stringify(replica.bookmarks))
+    .executeTakeFirst();
+  return numUpdatedRows === 1n;
+}
+
 export async function dropReplica(db: Database, id: string): Promise<void> {
   await db.deleteFrom('vm_facts').where('replica_id', '=', id).execute();
   await db.deleteFrom('replicas').where('id', '=', id).execute();
@@ -68,12 +88,13 @@ function decode(row: Row): ReplicaRecord {
     ...row,
     disks: JSON.parse(row.disks) as ReplicaDisk[],
     retention: JSON.parse(row.retention) as Retention,
+    bookmarks: JSON.parse(row.bookmarks) as Bookmark[],
   };
 }
 
 function encode<Change extends Partial<ReplicaRecord>>(change: Change) {
   const row: Record<string, unknown> = { ...change };
-  for (const name of ['disks', 'retention']) {
+  for (const name of ['disks', 'retention', 'bookmarks']) {
     if (row[name] !== undefined) row[name] = JSON.stringify(row[name]);
   }
   return row as { [Name in keyof Change]: Name extends keyof Row ? Row[Name] : never } & Updateable<Row>;

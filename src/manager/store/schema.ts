@@ -147,6 +147,8 @@ export interface ReplicasTable {
   seed_note: string | null;
   /** Of the protection, as its site last told of it. */
   revision: number;
+  /** Points that have a name and are kept by it, as JSON. */
+  bookmarks: string;
 }
 
 export interface ClaimsTable {

@@ -211,6 +211,7 @@ function contract(kind: string, start: () => Promise<{ url: string; end: () => P
         seed_sequence: null,
         seed_note: null,
         revision: 1,
+        bookmarks: [],
       };
       await addReplica(db, replica);
       await updateReplica(db, replica.id, { epoch: 2 });
