@@ -42,11 +42,13 @@ const PACKAGES: Record<string, readonly string[]> = {
     'reflect-metadata',
     'pino',
     'prom-client',
+    'ws',
   ],
   cli: ['commander', 'typebox', 'yaml'],
 };
 /** What the web page is made of. It knows the manager by its API alone; `#/` there is web/src. */
 const WEB_PACKAGES = [
+  '@novnc/novnc',
   '@patternfly/react-core',
   '@patternfly/react-icons',
   '@patternfly/react-styles',

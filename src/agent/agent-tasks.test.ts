@@ -46,6 +46,7 @@ class Agent {
       tpmDirectory: `${daemon.directory}/../lib/swtpm`,
       replication: { report: () => undefined, nextCycle: () => assert.fail('nothing is replicated') },
       baselines: new Baselines({ dataDirectory: directory, libvirt: libvirt.current, log }),
+      openLink: () => assert.fail('no console is opened'),
       // No task of these tests is one of a seed.
       seeds: {} as never,
       changed: () => this.#wake(),

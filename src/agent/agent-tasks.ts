@@ -18,6 +18,7 @@ import { systemRandom } from '#/lib/system-random.ts';
 import type { Libvirt } from '#/libvirt/libvirt.ts';
 import type { Baselines } from './baseline/baselines.ts';
 import { runDiscard } from './discard-task.ts';
+import { runConsole, type OpenLink } from './console-task.ts';
 import { editDisks } from './edit/edit-disks.ts';
 import type { EditDisks } from './edit/recover-edit.ts';
 import { guestRecords, type GuestRecords } from './guest/guest-records.ts';
@@ -58,6 +59,7 @@ export type AgentTaskParts = {
   tpmDirectory: string;
   replication: Replication;
   baselines: Baselines;
+  openLink: OpenLink;
   seeds: SeedParts;
   changed: () => void;
   /** A task has ended, and the manager waits for that. */
@@ -240,6 +242,10 @@ export class AgentTasks {
     }
     if (task.kind === 'picture') {
       return await takePicture(task, await this.#parts.libvirt.ready(signal), signal);
+    }
+    if (task.kind === 'console') {
+      const libvirt = await this.#parts.libvirt.ready(signal);
+      return await runConsole(task, { libvirt, openLink: this.#parts.openLink }, signal);
     }
     if (task.kind === 'discard') {
       const { recover_task_id: id } = task;

@@ -7,8 +7,11 @@
 import { availableParallelism, hostname } from 'node:os';
 import { mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import type { ConsoleTask } from '#/control/console-task.ts';
 import { ControlClient } from '#/control/control-client.ts';
 import { EventBuffer } from '#/control/event-buffer.ts';
+import { openConsoleLink } from '#/control/console-link.ts';
 import { ManagerClient, type Membership } from '#/control/manager-client.ts';
 import { joinedMembership } from '#/control/member-file.ts';
 import { AgentOrders, type TrustedSite } from '#/control/orders.ts';
@@ -140,6 +143,7 @@ class Agent {
       tpmDirectory,
       replication: this.#protections,
       baselines,
+      openLink: (task, signal) => this.#openLink(task, signal),
       seeds: { ...protectionParts, files: new SeedFiles(dataDirectory) },
       changed,
       ended,
@@ -249,6 +253,12 @@ class Agent {
   /** Trust comes with the orders; what joining has brought stands in until the first ones are here. */
   #trust(): readonly TrustedSite[] {
     return this.#orders?.trust ?? this.#membership.trust;
+  }
+
+  #openLink(task: ConsoleTask, signal: AbortSignal): Promise<Duplex> {
+    const { ca_pem: caPem, certificate_pem: certificatePem, site_id: siteId } = this.#membership;
+    const credentials = { certificatePem, privateKeyPem: this.#membership.private_key_pem };
+    return openConsoleLink({ address: task.manager, siteId, caPem, credentials }, task, signal);
   }
 
   #identity(): LinkIdentity {

@@ -26,6 +26,8 @@ export const PERMISSIONS = [
   'plan.manage',
   'recovery.test',
   'recovery.run',
+  'console.test',
+  'console.run',
 ] as const;
 export const Permission = words(...PERMISSIONS);
 export type Permission = Static<typeof Permission>;

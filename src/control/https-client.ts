@@ -125,6 +125,11 @@ function agentOf({ address, siteId, caPem, credentials }: Target): Agent | false
   return keptConnections(identity, { checkServerIdentity: identityCheck({ address, siteId, caPem }) });
 }
 
+/** For a connection of its own to the manager of the target. */
+export function securityOf(target: Target) {
+  return { ...contextOf(target), servername: '', checkServerIdentity: identityCheck(target) };
+}
+
 function contextOf({ caPem, credentials }: Target): { secureContext: SecureContext } {
   const own =
     credentials === undefined ? {} : { cert: credentials.certificatePem, key: credentials.privateKeyPem };

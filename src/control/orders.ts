@@ -6,6 +6,7 @@
  * long as the manager is away. Tasks are carried out at least once and are idempotent by their id.
  */
 import { Type, type Static } from 'typebox';
+import { ConsoleTask } from './console-task.ts';
 import { DiskEdit, GuestTask } from './guest-tasks.ts';
 import { HandoverTask } from './handover-tasks.ts';
 import { PictureTask } from './picture-task.ts';
@@ -212,6 +213,7 @@ export const AgentTask = Type.Union([
   ...HandoverTask.anyOf,
   ...GuestTask.anyOf,
   PictureTask,
+  ConsoleTask,
 ]);
 export type AgentTask = Static<typeof AgentTask>;
 

@@ -16,7 +16,8 @@ export type IdKind =
   | 'run'
   | 'user'
   | 'session'
-  | 'alarm';
+  | 'alarm'
+  | 'console';
 
 export function newId(random: Random, kind: IdKind): string {
   return `${kind}-${randomHex(random, 6)}`;

@@ -88,3 +88,16 @@ export const NOTICE_GIVE_UP_MS = 86_400_000;
 export const NOTICES_LOOK_EVERY_MS = 2000;
 /** That wait for one target. */
 export const NOTICES_MAX = 1000;
+/** Screens of VMs in browsers: of one host's, and in all. Each is two connections and a task. */
+export const CONSOLES_PER_HOST_MAX = 16;
+export const CONSOLES_MAX = 100;
+/** The host's agent brings the screen within this time, */
+export const CONSOLE_ARRIVE_MS = 15_000;
+/** and the browser comes for it, with its next request. */
+export const CONSOLE_FETCH_MS = 15_000;
+/** A browser that answers no ping is gone. */
+export const CONSOLE_PING_EVERY_MS = 20_000;
+/** Nobody has touched keyboard or mouse for so long. */
+export const CONSOLE_IDLE_MS = 30 * 60_000;
+/** Of one message of a browser: a key, a movement of the mouse, a list of encodings, a text that is pasted. */
+export const CONSOLE_MESSAGE_BYTES_MAX = 64 * 1024;

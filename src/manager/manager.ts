@@ -25,6 +25,7 @@ import { CertificateAuthority } from './certificate-authority.ts';
 import { Bookmarks } from './bookmarks.ts';
 import { Changes } from './changes.ts';
 import { Claims } from './claims.ts';
+import { Consoles } from './consoles/consoles.ts';
 import type { Context } from './context.ts';
 import { EventLog } from './event-log.ts';
 import { Fences } from './fences.ts';
@@ -75,6 +76,7 @@ import { readSetting, writeSetting } from './store/settings-store.ts';
 
 /** Jobs and RPO are looked at this often, if no report or task brings news before. */
 const LOOK_EVERY_MS = 500;
+const CLOSE_AGAIN_MS = 100;
 const KEYS_CHECK_EVERY_MS = 3_600_000;
 
 export type ManagerParts = { clock: Clock; random: Random; log: Log };
@@ -104,6 +106,7 @@ export class Manager implements AsyncDisposable {
   readonly planReprotections: PlanReprotections;
   readonly retired: Retired;
   readonly recoveries: Recoveries;
+  readonly consoles: Consoles;
   readonly mappings: Mappings;
   readonly groups: Groups;
   readonly plans: Plans;
@@ -166,6 +169,7 @@ export class Manager implements AsyncDisposable {
     this.planReprotections = new PlanReprotections(context, this);
     this.retired = new Retired(context);
     this.recoveries = new Recoveries(context, this.peers, this.replicas);
+    this.consoles = new Consoles(context, this.audit, () => this.port);
     this.mappings = new Mappings(context, this.peers);
     this.groups = new Groups(context);
     this.plans = new Plans(context);
@@ -330,13 +334,17 @@ export class Manager implements AsyncDisposable {
       if (server?.listening !== true) continue;
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
+      // A connection that was still in its handshake is among them only afterwards, and would be kept.
+      const again = setInterval(() => server.closeAllConnections(), CLOSE_AGAIN_MS);
       await closed;
+      clearInterval(again);
     }
     await this.#application?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Failure('cancelled', 'the manager stops'));
+    await this.consoles.close();
     await this.#close();
     await this.#runEngine.stop();
     await Promise.all(this.#loops);

@@ -153,8 +153,23 @@ test('nothing of a definition reaches into this host: programs, files, devices, 
     xml,
     /evil|filesystem|hostdev|redirdev|\/etc|\/dev\/(mem|tpm)|tcp|commandline|5900|192/,
   );
-  assert.match(xml, /<graphics type="vnc" autoport="yes"\/>/);
+  assert.match(xml, /<graphics type="vnc"><listen type="socket"\/><\/graphics>/);
   assert.equal(notes.length, 10, notes.join('\n'));
+});
+
+test('a display listens on a socket only, has no password of the other site, and SPICE gets one for consoles', () => {
+  const displays = `${disk}<graphics type="spice" port="5901" defaultMode="secure" passwd="x" connected="keep">
+    <listen type="network" network="default"/><channel name="main" mode="secure"/><image compression="off"/></graphics>`;
+  const { notes, xml } = adaptDefinition(definition(displays), adaptation, host);
+  const graphics = xml.slice(xml.indexOf('<graphics'), xml.lastIndexOf('</graphics>'));
+  assert.match(graphics, /^<graphics type="spice">\s*<image compression="off"\/><listen type="socket"\/>/);
+  assert.match(graphics, /<graphics type="vnc"><listen type="socket"\/>$/);
+  assert.deepEqual(notes, ["The spice display listens on a Unix socket of libvirt's here, on no port."]);
+  const own = `${disk}<graphics type="vnc" socket="/var/lib/libvirt/qemu/a.vnc" keymap="de"/>`;
+  const kept = adaptDefinition(definition(own), adaptation, host);
+  assert.match(kept.xml, /<graphics type="vnc" keymap="de"><listen type="socket"\/><\/graphics>/);
+  assert.deepEqual(kept.notes, []);
+  assert.doesNotMatch(adaptDefinition(definition(disk), adaptation, host).xml, /graphics/);
 });
 
 test('a VM is not pinned to processors of another host, and identity in firmware follows the UUID', () => {

@@ -3,6 +3,7 @@
  * definition comes from a peer, and must not choose which of this host's files and programs its guest gets. Pure.
  */
 import {
+  appendElement,
   attributeOf,
   childOf,
   childrenOf,
@@ -108,16 +109,32 @@ function adaptCharacterDevices(devices: XmlElement, notes: string[]): void {
   }
 }
 
-/** Ports and addresses of the other host may be taken or missing here: libvirt chooses, for this host only. */
+/**
+ * Displays listen on a Unix socket of libvirt's own, and on nothing else: a port would be open to everybody on the host
+ * or beyond it, and its password is the protected site's. People reach them through the manager, virsh or SSH.
+ *
+ * A VM with SPICE alone gets a VNC display beside it, which consoles are made of. One without any stays without: with a
+ * display, libvirt would give it a graphics card that it never had.
+ */
 function adaptGraphics(devices: XmlElement, notes: string[]): void {
+  const types = new Set<string>();
   for (const graphics of childrenOf(devices, 'graphics')) {
     const type = graphics.getAttribute('type') ?? '';
     if (type !== 'vnc' && type !== 'spice') continue;
-    const isFixed = attributeOf(graphics, 'autoport') === 'no';
-    const unset = { port: undefined, tlsPort: undefined, websocket: undefined, socket: undefined };
-    setAttributes(graphics, { ...unset, listen: undefined, autoport: 'yes' });
+    types.add(type);
+    const listens = childrenOf(graphics, 'listen').map((one) => attributeOf(one, 'type'));
+    const isSocket = attributeOf(graphics, 'socket') !== undefined || listens.includes('socket');
+    const unset = { port: undefined, tlsPort: undefined, websocket: undefined, autoport: undefined };
+    setAttributes(graphics, { ...unset, listen: undefined, socket: undefined, passwd: undefined });
+    setAttributes(graphics, { passwdValidTo: undefined, connected: undefined, defaultMode: undefined });
     dropChildren(graphics, 'listen');
-    if (isFixed) notes.push(`The fixed port of the ${type} display was dropped; libvirt chooses one.`);
+    // Channels of SPICE that must be encrypted refuse a socket, which needs no encryption.
+    dropChildren(graphics, 'channel');
+    appendElement(graphics, 'listen', { type: 'socket' });
+    if (!isSocket) notes.push(`The ${type} display listens on a Unix socket of libvirt's here, on no port.`);
+  }
+  if (types.has('spice') && !types.has('vnc')) {
+    appendElement(appendElement(devices, 'graphics', { type: 'vnc' }), 'listen', { type: 'socket' });
   }
 }
 

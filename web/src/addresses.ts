@@ -15,6 +15,7 @@ export const addresses = {
   planFileOf: (name: string) => `/plan-file?plan=${part(name)}`,
   run: (id: string) => `/runs/${part(id)}`,
   recovery: (id: string) => `/recoveries/${part(id)}`,
+  console: (recoveryId: string) => `/recoveries/${part(recoveryId)}/console`,
   reports: '/reports',
   sites: '/sites',
   events: '/events',

@@ -26,6 +26,10 @@ const router = createBrowserRouter([
         path: 'recoveries/:id',
         lazy: lazy(async () => (await import('./recoveries/recovery-page.tsx')).RecoveryPage),
       },
+      {
+        path: 'recoveries/:id/console',
+        lazy: lazy(async () => (await import('./console/console-page.tsx')).ConsolePage),
+      },
       { path: 'plans', lazy: lazy(async () => (await import('./plans/plans-page.tsx')).PlansPage) },
       { path: 'plans/:name', lazy: lazy(async () => (await import('./plans/plan-page.tsx')).PlanPage) },
       {

@@ -16,6 +16,7 @@ const SITE: Rule = { needs: ['site.manage'] };
 const ACCESS: Rule = { needs: ['access.manage'] };
 const PLAN: Rule = { needs: ['plan.manage'] };
 const RECOVERY = ['recovery.test', 'recovery.run'] as const;
+const CONSOLE = ['console.test', 'console.run'] as const;
 
 const protection = (vmUuid: (sent: Sent, manager: Manager) => Promise<string>): Rule => ({
   needs: ['protection.manage'],
@@ -45,6 +46,17 @@ const endRecovery: Rule = {
       on: { vmUuids: [replica?.vm_uuid ?? 'gone'] },
     };
   },
+};
+
+const openConsole: Rule = {
+  needs: CONSOLE,
+  of: (sent, { consoles }) => consoles.demandOf(inPath(sent, 'id')),
+};
+
+/** As for opening it, for as long as it is open. */
+const showConsole: Rule = {
+  needs: CONSOLE,
+  of: (sent, { consoles }) => consoles.demandOf(consoles.recoveryOf(inPath(sent, 'id'))),
 };
 
 const startRun: Rule = {
@@ -193,6 +205,8 @@ export const RULES: Readonly<Record<string, Rule>> = {
     needs: ['site.manage', 'protection.manage', 'plan.manage', 'recovery.test', 'recovery.run'],
   },
   'POST /api/v1/recoveries': startRecovery,
+  'POST /api/v1/recoveries/:id/consoles': openConsole,
+  'GET /api/v1/consoles/:id': showConsole,
   'POST /api/v1/recoveries/:id/cleanup': endRecovery,
   'POST /api/v1/recoveries/:id/retry': endRecovery,
   'DELETE /api/v1/recoveries/:id': endRecovery,

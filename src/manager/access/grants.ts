@@ -22,6 +22,9 @@ const ROLES_WITH: Record<Permission, readonly Role[]> = {
   'plan.manage': ['administrator', 'plan-administrator'],
   'recovery.test': ['administrator', 'plan-administrator', 'recovery-operator', 'test-operator'],
   'recovery.run': ['administrator', 'recovery-operator'],
+  // A keyboard at a VM: of a test, and of one that runs here for production.
+  'console.test': ['administrator', 'plan-administrator', 'recovery-operator', 'test-operator'],
+  'console.run': ['administrator', 'recovery-operator'],
 };
 const ALL = Object.keys(ROLES_WITH) as Permission[];
 

@@ -20,7 +20,9 @@ export function checkOrigin(method: string, headers: IncomingHttpHeaders): void 
   if (site !== undefined && site !== 'same-origin' && site !== 'none' && !isNavigation) {
     throw refused(`a page that is ${String(site)}`);
   }
-  if (method === 'GET' || method === 'HEAD') return;
+  // Any page may open a WebSocket with the cookie, and read what comes: browsers ask nobody first.
+  const isReading = (method === 'GET' || method === 'HEAD') && headers.upgrade === undefined;
+  if (isReading) return;
   if (origin === undefined) {
     if (headers[REQUEST_HEADER] === undefined) throw refused('an unknown page');
     return;

@@ -7,6 +7,7 @@ import { connect } from 'node:net';
 import { Failure } from '#/lib/failure.ts';
 import type { ManagerKeys } from '#/manager/peers.ts';
 import type { UnixSockets } from './server.ts';
+import { routeUpgrades, shouldUpgradeCallback } from './upgrades.ts';
 
 /** Time for the head of a request; how long an idle connection is kept; most connections at the same time. */
 const HEADERS_TIMEOUT_MS = 10_000;
@@ -18,6 +19,7 @@ const bounds = {
   headersTimeout: HEADERS_TIMEOUT_MS,
   requestTimeout: REQUEST_TIMEOUT_MS,
   keepAliveTimeout: IDLE_TIMEOUT_MS,
+  shouldUpgradeCallback,
 };
 
 export async function listenHttps(
@@ -29,6 +31,7 @@ export async function listenHttps(
     (request, response) => application.routing(request, response),
   );
   server.maxConnections = CONNECTIONS_MAX;
+  routeUpgrades(application, server);
   await listening(server, { host: options.host, port: options.port }, `${options.host}:${options.port}`);
   return server;
 }
@@ -55,6 +58,7 @@ export async function listenUnix(
   await clearSocket(path);
   const server = createServer(bounds, (request, response) => application.routing(request, response));
   server.on('connection', (socket) => unixSockets.add(socket));
+  routeUpgrades(application, server);
   // Between listen and chmod the file must not be open to all: whoever connects is an administrator.
   const mask = process.umask(0o177);
   try {

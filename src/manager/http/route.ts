@@ -2,8 +2,10 @@
  * A route of the manager: its schema, who may call it, and what it does. All routes are in one table (routes.ts), from
  * which the server, the OpenAPI document and the test of every route against every role are made.
  */
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Static, TSchema } from 'typebox';
+import type { CONSOLE_PROTOCOL } from '#/control/console-task.ts';
 import type { Role as ProgramRole } from '#/lib/peer-identity.ts';
 import type { Grant } from '#/api/access.ts';
 import type { Manager } from '#/manager/manager.ts';
@@ -80,6 +82,23 @@ export class StreamAnswer {
   }
 }
 
+/** What a connection goes on as, once it has left HTTP (RFC 9110, section 7.8). */
+export type Upgrade = 'websocket' | typeof CONSOLE_PROTOCOL;
+
+/** Takes the connection over, for as long as it likes; `head` came with the request. It closes what it took. */
+export type Taker = (
+  request: IncomingMessage,
+  connection: { socket: Duplex; head: Buffer },
+  signal: AbortSignal,
+) => Promise<void>;
+export class UpgradeAnswer {
+  readonly run: Taker;
+
+  constructor(run: Taker) {
+    this.run = run;
+  }
+}
+
 export type Route = {
   method: 'GET' | 'POST' | 'DELETE';
   path: string;
@@ -93,6 +112,8 @@ export type Route = {
   bodyBytesMax?: number;
   /** No call of the API: left out of its document. */
   isHidden?: boolean;
+  /** It answers with an UpgradeAnswer, and only to requests for that. */
+  upgrade?: Upgrade;
   /** It changes nothing that a rebuild of the database could not find again: allowed before that. */
   duringRebuild?: boolean;
   handle(input: Input<unknown, unknown, unknown>, manager: Manager): Promise<unknown>;

@@ -3,6 +3,7 @@ import { ACCESS_ROUTES } from './access-routes.ts';
 import { ADMIN_ROUTES } from './admin-routes.ts';
 import { ALARM_ROUTES } from './alarm-routes.ts';
 import { AUDIT_ROUTES } from './audit-routes.ts';
+import { CONSOLE_ROUTES } from './console-routes.ts';
 import { CONTROL_ROUTES } from './control-routes.ts';
 import { HEALTH_ROUTES } from './health-routes.ts';
 import { FENCE_ROUTES } from './fence-routes.ts';
@@ -29,6 +30,7 @@ export const ROUTES: readonly Route[] = [
   ...OVERVIEW_ROUTES,
   ...PROTECTION_ROUTES,
   ...RECOVERY_ROUTES,
+  ...CONSOLE_ROUTES,
   ...PLAN_ROUTES,
   ...REPROTECTION_ROUTES,
   ...RUN_ROUTES,

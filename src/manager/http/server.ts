@@ -14,10 +14,12 @@ import { AuditTrail } from './audit-trail.ts';
 import { Authenticator } from './authenticate.ts';
 import { documentHead, documentOf } from './openapi-document.ts';
 import { authorizeRole, authorizeSubject } from '#/manager/access/authorize.ts';
-import { Answer, StreamAnswer, type Caller, type Route } from './route.ts';
+import type { Sent } from '#/manager/access/rule.ts';
+import { Answer, StreamAnswer, UpgradeAnswer, type Caller, type Route } from './route.ts';
 import { ROUTES } from './routes.ts';
 import { endWhenRefused } from './stream-admission.ts';
 import { securityHeaders } from './security-headers.ts';
+import { leaveHttp, requireUpgrade } from './upgrades.ts';
 import { Schemas } from './validate.ts';
 
 /** Sockets of the Unix listener; whatever is not among them came over TLS. */
@@ -68,9 +70,11 @@ export async function createApplication(
         callers.set(request, caller);
       },
       handler: (request, reply) => {
-        const admitAgain = async (): Promise<void> => {
+        const admitAgain = async (sent: Sent): Promise<void> => {
           const caller = await admit(route, request, authenticator, unixSockets);
-          if (caller.role === 'person') authorizeRole(route, caller);
+          if (caller.role !== 'person') return;
+          authorizeRole(route, caller);
+          await authorizeSubject(route, caller, sent, manager);
         };
         return answer({ route, request, reply, manager, schemas, admitAgain });
       },
@@ -109,7 +113,7 @@ async function answer(call: {
   reply: FastifyReply;
   manager: Manager;
   schemas: Schemas;
-  admitAgain: () => Promise<void>;
+  admitAgain: (sent: Sent) => Promise<void>;
 }): Promise<unknown> {
   const { route, request, reply, manager, schemas } = call;
   const gone = new AbortController();
@@ -117,9 +121,11 @@ async function answer(call: {
   const caller = callers.get(request) ?? { role: 'anonymous' };
   const trail = new AuditTrail(manager.audit, route, { caller, request });
   let result: unknown;
+  let sent: Sent;
   try {
     await checkRebuild(route, manager);
-    const sent = {
+    if (route.upgrade !== undefined) requireUpgrade(route.upgrade, request.raw);
+    sent = {
       params: schemas.check('params', route.params, request.params),
       query: schemas.check('query', route.query, request.query),
       body: schemas.check('body', route.body, request.body),
@@ -145,8 +151,10 @@ async function answer(call: {
   }
   // Before the caller hears of it: what was told to be done is on record.
   await trail.end('ok');
-  if (result instanceof StreamAnswer) void endWhenRefused(manager.context, call.admitAgain, gone);
-  return send(reply, result, gone.signal);
+  if (result instanceof StreamAnswer || result instanceof UpgradeAnswer) {
+    void endWhenRefused(manager.context, () => call.admitAgain(sent), gone);
+  }
+  return send({ request, reply, result, gone });
 }
 
 /** What a person may not do is on record too. */
@@ -172,10 +180,21 @@ async function checkRebuild(route: Route, { context }: Manager): Promise<void> {
   if (await isRebuilding(context.db)) throw rebuildingFailure(context.config.siteName);
 }
 
-async function send(reply: FastifyReply, result: unknown, signal: AbortSignal): Promise<unknown> {
+async function send(call: {
+  request: FastifyRequest;
+  reply: FastifyReply;
+  result: unknown;
+  gone: AbortController;
+}): Promise<unknown> {
+  const { gone, reply, request, result } = call;
   if (result instanceof StreamAnswer) {
     reply.hijack();
-    await result.run(reply.raw, signal);
+    await result.run(reply.raw, gone.signal);
+    return reply;
+  }
+  if (result instanceof UpgradeAnswer) {
+    reply.hijack();
+    await result.run(request.raw, leaveHttp(request.raw, reply.raw, gone), gone.signal);
     return reply;
   }
   if (result instanceof Answer) {

@@ -67,6 +67,11 @@ export async function withdrawTask(db: Database, id: string): Promise<void> {
   await db.updateTable('tasks').set({ state: 'withdrawn' }).where('id', '=', id).execute();
 }
 
+/** Of consoles that were opened before then. */
+export async function dropConsoleTasks(db: Database, beforeMs: number): Promise<void> {
+  await db.deleteFrom('tasks').where('id', 'like', 'console-%').where('created_ms', '<', beforeMs).execute();
+}
+
 /** What it came to is kept elsewhere, or of no use any more. */
 export async function dropTask(db: Database, id: string): Promise<void> {
   await db.deleteFrom('tasks').where('id', '=', id).execute();

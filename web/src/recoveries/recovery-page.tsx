@@ -10,10 +10,11 @@ import { moment, span } from '#/lib/format.ts';
 import { useNow } from '#/lib/now.ts';
 import { PageHead } from '#/shell/page-head.tsx';
 import { ActionButton } from '#/shared/action-button.tsx';
+import { ConsoleButton } from '#/shared/console-button.tsx';
 import { ConfirmDialog } from '#/shared/confirm-dialog.tsx';
 import { ProblemAlert } from '#/shared/problem-alert.tsx';
 import { StepList, type ShownStep } from '#/shared/step-list.tsx';
-import { canCleanUp, canRetry } from '#/shared/what-may-be-done.ts';
+import { canCleanUp, canOpenConsole, canRetry } from '#/shared/what-may-be-done.ts';
 
 const WORDS = { test: 'Test', recovery: 'Recovery', migration: 'Migration' };
 const LOOKS = {
@@ -64,6 +65,7 @@ function KnownRecovery({ recovery }: { recovery: Recovery }) {
         }
         actions={
           <>
+            <ConsoleButton recoveryId={id} whyNot={canOpenConsole(recovery)} />
             {!isTest && (
               <ActionButton
                 name="Retry…"

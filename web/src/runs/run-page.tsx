@@ -17,9 +17,10 @@ import { moment, plural, span } from '#/lib/format.ts';
 import { useNow } from '#/lib/now.ts';
 import { RUN_WORDS, runLook } from '#/plans/words.ts';
 import { PageHead } from '#/shell/page-head.tsx';
+import { ConsoleButton } from '#/shared/console-button.tsx';
 import { PlainTable } from '#/shared/plain-table.tsx';
 import { ProblemAlert } from '#/shared/problem-alert.tsx';
-import { canMoveRun } from '#/shared/what-may-be-done.ts';
+import { canMoveRun, canOpenConsoleOf } from '#/shared/what-may-be-done.ts';
 import { ReportLinks } from './report-links.tsx';
 import { ReprotectionTable, useRunReprotection } from './reprotect-run-dialog.tsx';
 import { RunActions } from './run-actions.tsx';
@@ -117,7 +118,7 @@ function VmsOfRun({ run }: { run: Run }) {
   const nowMs = useNow();
   return (
     <PlainTable
-      columns={['Priority', 'VM', 'State', 'From', 'Up after', 'Healthy after']}
+      columns={['Priority', 'VM', 'State', 'From', 'Up after', 'Healthy after', 'Screen']}
       rows={run.vms
         .toSorted((a, b) => a.priority - b.priority)
         .map((vm) => [
@@ -137,6 +138,7 @@ function VmsOfRun({ run }: { run: Run }) {
             : `${moment(vm.moment_ms, nowMs)} (${span(run.created_ms - vm.moment_ms)} old)`,
           vm.up_ms === null ? '' : span(vm.up_ms - run.created_ms),
           vm.healthy_ms === null ? '' : span(vm.healthy_ms - run.created_ms),
+          <ConsoleButton key="screen" recoveryId={vm.job_id} whyNot={canOpenConsoleOf(run, vm)} />,
         ])}
     />
   );

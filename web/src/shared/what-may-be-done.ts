@@ -4,7 +4,7 @@
  */
 import { may } from '#/api/session.ts';
 import type { Permission } from '#/api/session.ts';
-import type { Recovery, Run, RunStep, VmRow, VmStatus } from '#/api/types.ts';
+import type { Recovery, Run, RunStep, RunVm, VmRow, VmStatus } from '#/api/types.ts';
 import { whyNotMove, whyNotSkip, whyNotStart, type RunMove } from './run-moves.ts';
 
 export type WhyNot = string | undefined;
@@ -17,6 +17,8 @@ const NEEDS: Record<Permission, string> = {
   'plan.manage': 'change plans',
   'recovery.test': 'test recoveries',
   'recovery.run': 'recover VMs',
+  'console.test': 'see the screens of tests',
+  'console.run': 'see the screens of recovered VMs',
 };
 
 function lacks(permission: Permission): WhyNot {
@@ -74,6 +76,29 @@ export function canRetry(recovery: Recovery): WhyNot {
   const isRepeatable = last?.state === 'failed' && ['recover', 'close_view'].includes(last.name);
   if (!isUp || !isRepeatable) return 'It failed before its VM was up: clean it up, and recover again.';
   return lacks('recovery.run');
+}
+
+const consolePermission = (kind: string): Permission => (kind === 'test' ? 'console.test' : 'console.run');
+
+export function canOpenConsole(recovery: Recovery): WhyNot {
+  if (recovery.state === 'cleaning' || recovery.state === 'cleaned') return 'Its VM is gone.';
+  const isBroughtUp = recovery.steps.some(({ name }) => name === 'recover');
+  return isBroughtUp ? lacks(consolePermission(recovery.purpose)) : 'Its VM is not up yet.';
+}
+
+export function canOpenConsoleOf(run: Run, vm: RunVm): WhyNot {
+  if (vm.job_id === null || vm.state === 'waiting') return 'It is not up yet.';
+  if (vm.state === 'removed') return 'It is gone.';
+  if (vm.state === 'off') return 'It is left off, and has no screen.';
+  return lacks(consolePermission(run.kind));
+}
+
+/** The manager knows for which of the two it was brought up. */
+export function canOpenConsoleHere(row: VmRow): WhyNot {
+  if (row.recovery_id === null)
+    return 'Only VMs that were recovered here, or are tested, have a console here.';
+  if (row.state === 'shutoff') return 'It is off, and has no screen.';
+  return lacks('console.run') === undefined ? undefined : lacks('console.test');
 }
 
 /** Of a VM that was recovered here. */
