@@ -20,6 +20,7 @@ import { lockDirectory } from '#/lib/directory-lock.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Log } from '#/lib/log.ts';
 import { machineIdentity } from '#/lib/machine-identity.ts';
+import { qemuUser } from '#/lib/qemu-user.ts';
 import { systemClock as clock } from '#/lib/system-clock.ts';
 import { systemRandom } from '#/lib/system-random.ts';
 import { NodeFileSystem } from '#/disk/node-file-system.ts';
@@ -33,6 +34,7 @@ import { Baselines } from './baseline/baselines.ts';
 import { CodecWorkers } from './codec-workers.ts';
 import { DomainWatch } from './domain-watch.ts';
 import { hasGuestfish } from './edit/appliance.ts';
+import { makeExportsDirectory } from './exports-directory.ts';
 import { FenceStore } from './fence-store.ts';
 import { Fencing } from './fencing.ts';
 import { HookKeeper } from './hook-keeper.ts';
@@ -56,6 +58,7 @@ export async function runAgent(config: AgentConfig, log: Log, signal: AbortSigna
   for (const directory of [config.scratchDirectory, config.runDirectory, config.storageDirectory]) {
     await mkdir(directory, { recursive: true, mode: 0o711 });
   }
+  const exportsDirectory = await makeExportsDirectory(config.runDirectory, await qemuUser());
   const membership = await joinedMembership(
     {
       kind: 'agent',
@@ -70,9 +73,17 @@ export async function runAgent(config: AgentConfig, log: Log, signal: AbortSigna
   );
   const threads = Math.min(CODEC_THREADS_MAX, availableParallelism());
   await using codec = new CodecWorkers({ threads, queueMax: CYCLES_AT_ONCE * GROUPS_IN_FLIGHT });
-  const agent = new Agent(config, { membership, codec, log });
+  const agent = new Agent(config, { membership, codec, log, exportsDirectory });
   await agent.run(signal);
 }
+
+type AgentParts = {
+  membership: Membership;
+  codec: CodecWorkers;
+  log: Log;
+  /** Sockets between QEMU and the agent. */
+  exportsDirectory: string;
+};
 
 class Agent {
   readonly #config: AgentConfig;
@@ -92,9 +103,9 @@ class Agent {
   #membership: Membership;
   #orders: AgentOrders | undefined;
 
-  constructor(config: AgentConfig, parts: { membership: Membership; codec: CodecWorkers; log: Log }) {
-    const { log, codec } = parts;
-    const { dataDirectory, tpmDirectory, scratchDirectory, runDirectory } = config;
+  constructor(config: AgentConfig, parts: AgentParts) {
+    const { log, codec, exportsDirectory: runDirectory } = parts;
+    const { dataDirectory, tpmDirectory, scratchDirectory } = config;
     this.#config = config;
     this.#log = log;
     this.#membership = parts.membership;

@@ -15,6 +15,8 @@ import type {
 const QEMU_CONF = '/etc/libvirt/qemu.conf';
 const CALL_TIMEOUT_MS = 4000;
 const APPARMOR = '/etc/apparmor.d';
+/** What the package of the agent brings; a line of the administrator's file includes it. */
+const OWN_RULES = 'antipode-libvirt-qemu';
 const HOOK_SIGN = "libvirt's hook of Antipode";
 
 export async function gatherLibvirt(socketPath: string, signal: AbortSignal): Promise<LibvirtFacts> {
@@ -74,8 +76,11 @@ export async function gatherAppArmor(): Promise<AppArmorFacts> {
   const isEnabled = enabled?.trim() === 'Y';
   const driver = valueOf(await confIfReadable(QEMU_CONF), 'security_driver');
   const more = join(APPARMOR, 'abstractions', 'libvirt-qemu.d');
+  const local = join(APPARMOR, 'local', 'abstractions', 'libvirt-qemu');
+  const own = (await textIfThere(local))?.includes(`<abstractions/${OWN_RULES}>`) === true;
   const files = [
-    join(APPARMOR, 'local', 'abstractions', 'libvirt-qemu'),
+    local,
+    ...(own ? [join(APPARMOR, 'abstractions', OWN_RULES)] : []),
     ...(await namesIn(more)).map((name) => join(more, name)),
   ];
   const rules = await Promise.all(files.map(async (path) => (await textIfThere(path)) ?? ''));

@@ -12,7 +12,7 @@ import { Failure } from '#/lib/failure.ts';
 import { NbdServer } from '#/nbd/nbd-server.ts';
 import type { Replica, View } from '#/replica/replica.ts';
 import type { Attachment } from '#/wire/messages.ts';
-import { qemuUser } from './qemu-user.ts';
+import { qemuUser } from '#/lib/qemu-user.ts';
 
 /** Of the file that says what the digests are. */
 const DIGESTS_FILE = 'digests.json';
