@@ -107,6 +107,10 @@ export const GROUPS: readonly Group[] = [
     names: ['join-token', 'pair-token', 'pair', 'token', 'tokens'],
     load: async () => (await import('./admin-commands.ts')).registerAdminCommands,
   },
+  {
+    names: ['completion'],
+    load: async () => (await import('./completion-command.ts')).registerCompletionCommand,
+  },
 ];
 
 /** With the group of the command `named`; with all of them when none has it, so that help and suggestions know all. */
@@ -118,7 +122,9 @@ export async function createProgram(named?: string): Promise<Command> {
     // What is wrong is told by main.ts, like every other failure; with a suggestion where there is one.
     .configureOutput({ outputError: () => undefined })
     .exitOverride();
-  const own = GROUPS.find(({ names }) => named !== undefined && names.includes(named));
+  // Completion is made of all commands.
+  const one = named === 'completion' ? undefined : named;
+  const own = GROUPS.find(({ names }) => one !== undefined && names.includes(one));
   for (const { load } of own === undefined ? GROUPS : [own]) {
     const register = await load();
     register(program);
