@@ -96,6 +96,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./rebuild-commands.ts')).registerRebuildCommands,
   },
   {
+    names: ['backup', 'restore'],
+    load: async () => (await import('./backup-commands.ts')).registerBackupCommands,
+  },
+  {
     names: ['doctor'],
     load: async () => (await import('./doctor-command.ts')).registerDoctorCommand,
   },

@@ -21,6 +21,7 @@ import { Notices } from './alarms/notices.ts';
 import { siteFacts } from './alarms/site-facts.ts';
 import { Admission } from './admission.ts';
 import { Audit } from './audit.ts';
+import { checkRestoreFinished } from './backup/restore.ts';
 import { CertificateAuthority } from './certificate-authority.ts';
 import { Bookmarks } from './bookmarks.ts';
 import { Changes } from './changes.ts';
@@ -53,7 +54,7 @@ import { WrongTokens } from './rate-limit.ts';
 import { Readiness } from './readiness/readiness.ts';
 import { Documents } from './rebuild/documents.ts';
 import { Rebuild } from './rebuild/rebuild.ts';
-import { readRebuild, wasHere, writeRebuild } from './rebuild/rebuild-state.ts';
+import { isRebuilding, noticeLoss } from './rebuild/rebuild-state.ts';
 import { Recoveries } from './recoveries.ts';
 import { RecoveryEngine } from './recovery-engine.ts';
 import { Replicas } from './replicas.ts';
@@ -318,7 +319,8 @@ export class Manager implements AsyncDisposable {
         const topics = name === 'look' || name === 'runs' ? (['jobs', 'reports'] as const) : [];
         const news = this.context.changes.next(topics, everyMs, signal);
         try {
-          await work();
+          // What an old or empty database says must reach nobody before it is rebuilt.
+          if (name === 'keys' || !(await isRebuilding(this.context.db))) await work();
         } catch (error) {
           if (signal.aborted) return;
           this.context.log.error(`${name}.failed`, failureFields(error));
@@ -361,6 +363,7 @@ async function openContext(config: ManagerConfig, parts: ManagerParts): Promise<
   for (const directory of [config.dataDirectory, dirname(config.socketPath)]) {
     await mkdir(directory, { recursive: true, mode: 0o700 });
   }
+  await checkRestoreFinished(config.dataDirectory);
   const identity = await openSiteIdentity(config.dataDirectory, random);
   const authority = await CertificateAuthority.open(config.dataDirectory, identity.siteId, clock);
   const db = await openDatabase(config.databaseUrl, log);
@@ -376,15 +379,6 @@ async function openContext(config: ManagerConfig, parts: ManagerParts): Promise<
     await db.destroy();
     throw error;
   }
-}
-
-/** A database that knows no site, under a manager that has been one's: whatever it held is lost. */
-async function noticeLoss(db: Context['db'], dataDirectory: string, log: Log): Promise<void> {
-  if ((await readSetting(db, 'site_id')) === undefined && (await wasHere(dataDirectory))) {
-    await writeRebuild(db, { state: 'waiting', members: [] });
-  }
-  const { state } = await readRebuild(db);
-  if (state !== 'none') log.warning('rebuild.waiting', { state, hint: 'antipode rebuild' });
 }
 
 async function checkSetting(db: Context['db'], name: string, value: string, message: string): Promise<void> {

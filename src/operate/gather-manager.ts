@@ -17,8 +17,8 @@ const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
 export type PeerReach = { name: string; address: string; facts: Gathered<ReachFacts> };
 
 export async function gatherDatabase(config: ManagerConfig): Promise<DatabaseFacts> {
-  const { kind, migrations } = await lookAtDatabase(config.databaseUrl);
-  return { kind, migrations, known: Object.keys(MIGRATIONS) };
+  const { backupMs, kind, migrations } = await lookAtDatabase(config.databaseUrl);
+  return { kind, migrations, backupMs, nowMs: Date.now(), known: Object.keys(MIGRATIONS) };
 }
 
 /** Each paired site that the database names, asked at the same time. */

@@ -53,7 +53,12 @@ export type DatabaseFacts = {
   /** Undefined: there is none yet. */
   migrations: readonly string[] | undefined;
   known: readonly string[];
+  /** Of the last backup; undefined: there is none. */
+  backupMs: number | undefined;
+  nowMs: number;
 };
+
+const BACKUP_OLD_MS = 86_400_000;
 
 export function judgeDatabase(facts: Gathered<DatabaseFacts>): Finding[] {
   const verdict = new Verdict(
@@ -86,7 +91,19 @@ export function judgeDatabase(facts: Gathered<DatabaseFacts>): Finding[] {
       verdict.warning(`${kind}: ${missing.join(', ')} still to come`, 'systemctl restart antipode-manager'),
     ];
   }
-  return [verdict.good(`${kind}: answers, with the tables of this version (${known.at(-1)})`)];
+  const good = verdict.good(`${kind}: answers, with the tables of this version (${known.at(-1)})`);
+  return [good, judgeBackup(facts.value)];
+}
+
+function judgeBackup({ backupMs, nowMs }: DatabaseFacts): Finding {
+  const verdict = new Verdict(
+    'backup',
+    'Users, plans, history and the authority of the site are nowhere else.',
+  );
+  const fix = 'antipode backup --out FILE --passphrase-file FILE, every hour: docs/operate/backup.md';
+  if (backupMs === undefined) return verdict.warning('none was ever made', fix);
+  const when = `the last one was made at ${new Date(backupMs).toISOString()}`;
+  return nowMs - backupMs > BACKUP_OLD_MS ? verdict.warning(when, fix) : verdict.good(when);
 }
 
 export type AuthorityFacts =

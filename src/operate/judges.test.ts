@@ -55,6 +55,9 @@ const AUTHORITY = {
 const authority = (change: Partial<Omit<typeof AUTHORITY, 'managerEndsMs'> & { managerEndsMs: number }>) =>
   judgeAuthority('/d', value({ ...AUTHORITY, ...change }));
 const known = ['0001', '0002'];
+const BACKUP = { backupMs: NOW, nowMs: NOW + 1000 };
+const backup = (backupMs: number | undefined) =>
+  judgeDatabase(value({ kind: 'sqlite', migrations: known, known, backupMs, nowMs: NOW }));
 const apparmor = (rules: string, driver?: string, isEnabled = true) =>
   judgeAppArmor(['/run/antipode', '/scratch'], value({ isEnabled, driver, rules }));
 const hook = (isMember: boolean, mode: number | undefined, isOurs = true) =>
@@ -181,28 +184,37 @@ const ROWS: readonly Row[] = [
   ['a store without holes', store({ punchesHoles: false }), 'bad', /punches no holes/, /XFS/],
   ['a store behind the cache', store({ writesDirectly: false }), 'warning', /refuses/, /nothing has to be/],
   ['no store', judgeStore('/s', failed), 'bad', /ENOENT/, /mkdir -p \/s/],
-  ['a database', judgeDatabase(value({ kind: 'sqlite', migrations: known, known })), 'good', /0002/, null],
+  [
+    'a database',
+    judgeDatabase(value({ ...BACKUP, kind: 'sqlite', migrations: known, known })),
+    'good',
+    /0002/,
+    null,
+  ],
   [
     'one to come',
-    judgeDatabase(value({ kind: 'sqlite', migrations: undefined, known })),
+    judgeDatabase(value({ ...BACKUP, kind: 'sqlite', migrations: undefined, known })),
     'good',
     /not made/,
     null,
   ],
   [
     'an old one',
-    judgeDatabase(value({ kind: 'p', migrations: ['0001'], known })),
+    judgeDatabase(value({ ...BACKUP, kind: 'p', migrations: ['0001'], known })),
     'warning',
     /0002/,
     /restart/,
   ],
   [
     'a newer one',
-    judgeDatabase(value({ kind: 'p', migrations: [...known, '0003'], known })),
+    judgeDatabase(value({ ...BACKUP, kind: 'p', migrations: [...known, '0003'], known })),
     'bad',
     /newer manager \(0003\)/,
     /newer version/,
   ],
+  ['no backup', backup(undefined), 'warning', /none was ever/, /antipode backup/],
+  ['an old backup', backup(NOW - 2 * DAY_MS), 'warning', /last one/, /antipode backup/],
+  ['a backup', backup(NOW - 1000), 'good', /last one/, null],
   ['a database that is away', judgeDatabase(failed), 'bad', /ENOENT/, /psql/],
   ['an authority', authority({}), 'good', /holds until/, null],
   ['one that others read', authority({ keyMode: 0o644 }), 'bad', /others may read/, /chmod 600/],

@@ -7,6 +7,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '#/lib/failure.ts';
+import type { Log } from '#/lib/log.ts';
 import type { Database } from '#/manager/store/database.ts';
 import { readSetting, writeSetting } from '#/manager/store/settings-store.ts';
 
@@ -17,8 +18,11 @@ const SETTING = 'rebuild';
  * again, and what they and the paired sites know is gathered.
  */
 export type RebuildState = 'none' | 'waiting' | 'open';
-/** `members`: those that were let in again since it is open. */
-export type RebuildRecord = { state: RebuildState; members: string[] };
+/**
+ * `members`: those that were let in again since it is open. `isRestored`: the database is that of a backup: what it
+ * says is older than what programs and paired sites say.
+ */
+export type RebuildRecord = { state: RebuildState; members: string[]; isRestored?: boolean };
 
 export async function readRebuild(db: Database): Promise<RebuildRecord> {
   const text = await readSetting(db, SETTING);
@@ -43,6 +47,15 @@ export async function wasHere(dataDirectory: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw new Failure('storage_io', `look at ${dataDirectory}`, { cause: error });
   }
+}
+
+/** A database that knows no site, under a manager that has been one's: whatever it held is lost. */
+export async function noticeLoss(db: Database, dataDirectory: string, log: Log): Promise<void> {
+  if ((await readSetting(db, 'site_id')) === undefined && (await wasHere(dataDirectory))) {
+    await writeRebuild(db, { state: 'waiting', members: [] });
+  }
+  const { state } = await readRebuild(db);
+  if (state !== 'none') log.warning('rebuild.waiting', { state, hint: 'antipode rebuild' });
 }
 
 /** What whoever must wait for the rebuild is told. */

@@ -89,7 +89,12 @@ export class Rebuild {
   async abandon(): Promise<RebuildView> {
     const { changes, db, events } = this.#context;
     return this.#turn.run(async () => {
-      const { state } = await readRebuild(db);
+      const { isRestored, state } = await readRebuild(db);
+      if (isRestored === true) {
+        throw new Failure('conflict', 'a restored database is not empty: what it says has to be compared', {
+          hint: 'antipode rebuild --apply, with --without NAME for whoever is gone for good.',
+        });
+      }
       if (state !== 'waiting') {
         const why =
           state === 'none' ? 'this site waits for no rebuild' : 'programs were let in again already';
@@ -117,7 +122,8 @@ export class Rebuild {
     const { clock, db, events, inventory } = this.#context;
     const strangers = this.#strangers.list().filter(({ id }) => !isLeftOut(id));
     const before = await readRebuild(db);
-    const keepers = (await this.#keepers()).filter((id) => !isLeftOut(id));
+    const known = before.isRestored === true ? this.#everybody() : await this.#keepers();
+    const keepers = known.filter((id) => !isLeftOut(id));
     if (strangers.length === 0 && keepers.length === 0 && before.state === 'none') {
       throw new Failure('conflict', 'no program of this site asks to be let in again', {
         hint: 'Programs ask every few seconds. New ones join with a token from: antipode join-token',
@@ -136,7 +142,7 @@ export class Rebuild {
     }
     await db.transaction().execute(async (at) => {
       const members = [...new Set([...before.members, ...keepers, ...rows.map(({ id }) => id)])];
-      await writeRebuild(at, { state: 'open', members });
+      await writeRebuild(at, { ...before, state: 'open', members });
       for (const row of rows) {
         await addMember(at, row);
         await events.record(at, {
@@ -151,6 +157,12 @@ export class Rebuild {
       inventory.add({ ...row, removed_ms: null, report: null, report_ms: null });
       this.#strangers.forget(row.id);
     }
+  }
+
+  /** Of a restored database: all that it knows have done something since. */
+  #everybody(): string[] {
+    const { inventory } = this.#context;
+    return [...inventory.agents(), ...inventory.servers()].map(({ id }) => id);
   }
 
   /** Replication servers of this site that show replicas which the database does not know. */
@@ -287,7 +299,8 @@ export class Rebuild {
       return leftOvers({ name: report?.host.hostname ?? id, kept, report }, merged.replicas);
     });
     notes.push(...left.map(({ hint, message }) => `${message}. ${hint}`));
-    const counts: Recorded = await record(this.#context, { ...merged, documents, left });
+    const told = { servers: new Set(this.#servers.keys()), sites: new Set(this.#memories.keys()) };
+    const counts: Recorded = await record(this.#context, { ...merged, notes, documents, left, told });
     this.#result = { ended_ms: clock.now(), ...counts, notes };
     for (const told of [this.#agents, this.#servers, this.#memories, this.#failures]) told.clear();
     log.warning('rebuild.done', { site: config.siteName, ...counts, notes: notes.join('; ') });

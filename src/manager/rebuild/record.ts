@@ -10,19 +10,21 @@ import { addReplica, listReplicas } from '#/manager/store/replica-store.ts';
 import { restoreDocuments } from './documents.ts';
 import { recordLeftOvers, type LeftOver } from './left-over.ts';
 import type { Merged } from './merge.ts';
+import { dropOutdated, type Answered } from './drop-outdated.ts';
 import { readRebuild, writeRebuild } from './rebuild-state.ts';
 
 export type Recorded = { replicas: number; protections: number; claims: number; documents: number };
 
 export async function record(
   context: Context,
-  merged: Merged & { documents: readonly DocumentTold[]; left: readonly LeftOver[] },
+  merged: Merged & { documents: readonly DocumentTold[]; left: readonly LeftOver[]; told: Answered },
 ): Promise<Recorded> {
   const { authority, clock, db, events, identity, inventory } = context;
   const nowMs = clock.now();
   const names: { id: string; name: string }[] = [];
   const counts = await db.transaction().execute(async (at) => {
-    const { members } = await readRebuild(at);
+    const { isRestored, members } = await readRebuild(at);
+    if (isRestored === true) await dropOutdated(at, merged);
     for (const id of members) {
       const name = inventory.agent(id)?.report?.host.hostname ?? inventory.server(id)?.report?.hostname;
       if (name !== undefined) names.push({ id, name });

@@ -61,7 +61,8 @@ function postgresDialect(url: string, log: Log): PostgresDialect {
   return new PostgresDialect({ pool });
 }
 
-async function migrate(db: Database, kind: DatabaseKind): Promise<void> {
+/** To this version, or as far as the step `target`. */
+export async function migrate(db: Database, kind: DatabaseKind, target?: string): Promise<void> {
   const migrator = new Migrator({
     db,
     provider: {
@@ -74,7 +75,7 @@ async function migrate(db: Database, kind: DatabaseKind): Promise<void> {
         ),
     },
   });
-  const { error } = await migrator.migrateToLatest();
+  const { error } = await (target === undefined ? migrator.migrateToLatest() : migrator.migrateTo(target));
   if (error === undefined) return;
   const text = describe(error);
   if (text.includes('corrupted migrations')) {
