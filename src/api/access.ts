@@ -1,6 +1,6 @@
 /** People: who they are, what they may do, and their sessions. */
 import { Type, type Static } from 'typebox';
-import { closed, Id, Milliseconds, Name, nullable, Text } from './common.ts';
+import { closed, Id, Milliseconds, Name, nullable, Problem, Text } from './common.ts';
 
 const words = <const T extends readonly string[]>(...all: T) =>
   Type.Union(all.map((word) => Type.Literal(word))) as unknown as ReturnType<typeof Type.Unsafe<T[number]>>;
@@ -68,6 +68,41 @@ export const FirstLinkReply = Type.Object(
   closed,
 );
 export type FirstLinkReply = Static<typeof FirstLinkReply>;
+
+/** A link at which a user chooses a password, once. */
+export const ResetLinkReply = FirstLinkReply;
+export const ResetRequest = Type.Object(
+  { token: Type.String({ maxLength: 255 }), password: Password },
+  closed,
+);
+
+/** Ends the session here; where the provider of identities can end its own, the browser goes there next. */
+export const LogoutReply = Type.Object({ provider_url: nullable(Text) }, closed);
+export type LogoutReply = Static<typeof LogoutReply>;
+
+/** The provider of identities, as the manager's configuration has it; without its secret. */
+export const IdentityProvider = Type.Object(
+  {
+    issuer: Text,
+    client_id: Text,
+    label: Text,
+    scope: Text,
+    name_claim: Text,
+    groups_claim: Text,
+    /** Where the provider has to let people go back to. */
+    redirect_uri: Text,
+    roles: Type.Array(
+      Type.Object({ group: Text, roles: Type.Array(Type.String({ maxLength: 512 })) }, closed),
+    ),
+    /** Asked just now. */
+    is_reachable: Type.Boolean(),
+    failure: nullable(Problem),
+    can_end_sessions: Type.Boolean(),
+  },
+  closed,
+);
+export type IdentityProvider = Static<typeof IdentityProvider>;
+export const IdentityProviderReply = Type.Object({ provider: nullable(IdentityProvider) }, closed);
 
 /** What the page has to know before anybody has signed in. */
 export const SignIn = Type.Object(

@@ -112,6 +112,21 @@ function registerAdd(user: Command): void {
 }
 
 function registerChanges(user: Command): void {
+  const resetLink = withManager(
+    user
+      .command('reset-link')
+      .description('the address at which a user chooses another password, once, within a day')
+      .argument('<name>', 'as antipode user list shows it'),
+  ).action(async (name: string, options: CommonOptions) => {
+    const api = await managerOf(options);
+    const reply = await api.post<FirstLinkReply>(`${pathOf(name)}/reset-link`);
+    if (options.json === true) return printJson(reply);
+    print(reply.url);
+    say(
+      `Give it to ${name}. The password of before is good until then; the link until ${time(reply.expires_ms)}.`,
+    );
+  });
+  examples(resetLink, ['antipode user reset-link bob']);
   const role = withManager(
     user
       .command('role')

@@ -24,6 +24,8 @@ const PAGES = [
   ['Alarms', 'alarms'],
   ['Events', 'events'],
   ['Audit', 'audit'],
+  ['Access', 'access'],
+  ['My account', 'account'],
   ['Settings', 'settings'],
 ] as const;
 
@@ -251,6 +253,64 @@ test('a disaster recovery is begun by its typed name, and steered from its page 
     mistakesIn(mistakes).filter((text) => !text.includes('404')),
     [],
   );
+  await close();
+});
+
+test('an administrator adds a user, who chooses a password by a link; tokens and sessions are made and ended', async () => {
+  const { close, mistakes, page } = await openPage(browser);
+  await signIn(page, `${stage.url(stage.east)}/access`);
+  await page.getByRole('button', { name: 'Add a user…' }).click();
+  await page.getByLabel('Name').fill('b ob');
+  await page.getByText('without spaces').waitFor();
+  assert(await page.getByRole('button', { name: 'Add', exact: true }).isDisabled());
+  await page.getByLabel('Name').fill('bob');
+  await page.getByLabel('Role 1', { exact: true }).selectOption('recovery-operator');
+  await page.getByLabel('What role 1 is on').selectOption({ label: 'on group shop' });
+  await shoot(page, 'user-dialog');
+  await confirm(page, 'Add');
+  await page.getByText('It is shown only now.').waitFor();
+  await page.getByRole('button', { name: 'I have it' }).click();
+  await page.getByText('recovery-operator on shop').waitFor();
+  await page.getByRole('button', { name: 'Reset link bob' }).click();
+  await confirm(page, 'Make the link');
+  const link = await page.getByLabel('The secret').inputValue();
+  await page.getByRole('button', { name: 'I have it' }).click();
+
+  const bob = await openPage(browser);
+  await bob.page.goto(link);
+  await bob.page.getByLabel('Password', { exact: true }).fill('four plain words of bob');
+  await bob.page.getByLabel('Password again').fill('four plain words of bob');
+  await bob.page.getByRole('button', { name: 'Choose it' }).click();
+  await bob.page.getByRole('heading', { name: 'Overview' }).waitFor();
+  // What is not of his group alone is not in his lists.
+  await bob.page.goto(`${stage.url(stage.east)}/plans`);
+  await bob.page.getByRole('link', { name: 'shop', exact: true }).first().waitFor();
+  assert.equal(await bob.page.getByRole('link', { name: 'office', exact: true }).count(), 0);
+  await bob.page.goto(`${stage.url(stage.east)}/account`);
+  await bob.page.getByText('bob, as recovery-operator on shop.').waitFor();
+  await bob.page.getByLabel('New password', { exact: true }).fill('short');
+  await bob.page.getByText('It has 5 of at least 12 characters.').waitFor();
+  await bob.close();
+
+  await page.getByRole('button', { name: 'Make a token…' }).click();
+  await page.getByLabel('Name').fill('ci');
+  await page.getByLabel('Good for').fill('soon');
+  await page.getByText('A number and a unit').waitFor();
+  await page.getByLabel('Good for').fill('8 h');
+  await confirm(page, 'Make it');
+  await page.getByRole('button', { name: 'I have it' }).click();
+  await page.getByRole('button', { name: 'Revoke ci' }).click();
+  await confirm(page, 'Revoke');
+  await page.getByRole('button', { name: 'Revoke ci' }).waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Lock bob' }).click();
+  await confirm(page, 'Lock');
+  await page.getByText('locked', { exact: true }).waitFor();
+  await shoot(page, 'access-users');
+  assert.deepEqual(mistakesIn(mistakes), []);
+  const failed = await openPage(browser);
+  await failed.page.goto(`${stage.url(stage.east)}/?sign-in=forbidden`);
+  await failed.page.getByText('none of your groups has a role here').waitFor();
+  await failed.close();
   await close();
 });
 

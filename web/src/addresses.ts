@@ -21,6 +21,8 @@ export const addresses = {
   events: '/events',
   alarms: '/alarms',
   audit: '/audit',
+  access: '/access',
+  account: '/account',
   settings: '/settings',
 } as const;
 

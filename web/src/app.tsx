@@ -42,9 +42,12 @@ const router = createBrowserRouter([
       { path: 'alarms', lazy: lazy(async () => (await import('./events/alarms-page.tsx')).AlarmsPage) },
       { path: 'events', lazy: lazy(async () => (await import('./events/events-page.tsx')).EventsPage) },
       { path: 'audit', lazy: lazy(async () => (await import('./events/audit-page.tsx')).AuditPage) },
+      { path: 'access', lazy: lazy(async () => (await import('./access/access-page.tsx')).AccessPage) },
+      { path: 'account', lazy: lazy(async () => (await import('./access/account-page.tsx')).AccountPage) },
       { path: 'settings', lazy: lazy(async () => (await import('./site/settings-page.tsx')).SettingsPage) },
       // The link for the first administrator, opened by somebody who has signed in.
       { path: 'first', element: <Navigate to="/" replace /> },
+      { path: 'reset', element: <Navigate to="/" replace /> },
       { path: '*', Component: LostPage },
     ],
   },

@@ -157,6 +157,8 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'DELETE /api/v1/users/:name': ACCESS,
   'POST /api/v1/users/:name/grants': ACCESS,
   'POST /api/v1/users/:name/password': ACCESS,
+  'POST /api/v1/users/:name/reset-link': ACCESS,
+  'GET /api/v1/identity-provider': ACCESS,
   'POST /api/v1/users/:name/lock': ACCESS,
   'POST /api/v1/users/:name/unlock': ACCESS,
 

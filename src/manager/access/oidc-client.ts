@@ -9,9 +9,10 @@ import { readFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import * as client from 'openid-client';
-import type { Grant, GrantRequests } from '#/api/access.ts';
+import type { Grant, GrantRequests, IdentityProvider } from '#/api/access.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Context } from '#/manager/context.ts';
+import { problemOf } from '#/manager/problem.ts';
 import type { WrongTokens } from '#/manager/rate-limit.ts';
 import type { OidcConfig } from './oidc-config.ts';
 
@@ -64,6 +65,52 @@ export class OidcClient {
       code_challenge_method: 'S256',
     });
     return { url: url.href, cookie: Buffer.from(JSON.stringify(setOut)).toString('base64url') };
+  }
+
+  /**
+   * Where a browser ends its session at the provider (RP-initiated logout); undefined when the provider cannot, or does
+   * not answer: the session here has ended all the same. Nothing of the person is sent: the provider knows its cookie.
+   */
+  async endUrl(): Promise<string | undefined> {
+    try {
+      const configuration = await this.#configuration();
+      if (configuration.serverMetadata().end_session_endpoint === undefined) return undefined;
+      const { origin } = new URL(this.#redirectUri());
+      return client.buildEndSessionUrl(configuration, { post_logout_redirect_uri: `${origin}/` }).href;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      return undefined;
+    }
+  }
+
+  /** As it is configured, and whether it answers. */
+  async view(): Promise<IdentityProvider> {
+    const { clientId, groupsClaim, issuer, label, nameClaim, roles, scope } = this.config;
+    const failure = await this.#configuration().then(
+      () => null,
+      (error: unknown) => {
+        if (error instanceof Failure) return problemOf(error);
+        throw error;
+      },
+    );
+    return {
+      issuer,
+      client_id: clientId,
+      label,
+      scope,
+      name_claim: nameClaim,
+      groups_claim: groupsClaim,
+      redirect_uri: this.#redirectUri(),
+      roles: [...roles].map(([group, grants]) => ({
+        group,
+        roles: grants.map(({ role, group: on }) =>
+          on === undefined || on === null ? role : `${role}@${on}`,
+        ),
+      })),
+      is_reachable: failure === null,
+      failure,
+      can_end_sessions: (await this.endUrl()) !== undefined,
+    };
   }
 
   /** Who came back, by what the provider says. Throws unauthenticated, forbidden, unreachable, limit_exceeded. */

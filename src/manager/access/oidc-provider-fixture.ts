@@ -31,6 +31,7 @@ const provider = new Provider(issuer, {
       client_id: 'antipode',
       client_secret: 'a secret of the test only',
       redirect_uris: [redirectUri],
+      post_logout_redirect_uris: [`${new URL(redirectUri).origin}/`],
       grant_types: ['authorization_code'],
       response_types: ['code'],
     },

@@ -162,7 +162,18 @@ test('who is in a group with a role signs in with it, and is on record', async (
   const [refused, signedIn] = items;
   assert.match(refused!.actor, /^dora \(/);
   assert.deepEqual([signedIn!.by, signedIn!.outcome], ['openid-connect', 'ok']);
-  assert.equal((await browser.ask('POST', '/logout')).status, 200);
+  const { provider: view } = (await alice.ask('GET', '/identity-provider')).body as {
+    provider: Record<string, unknown>;
+  };
+  assert.deepEqual([view['issuer'], view['is_reachable'], view['can_end_sessions']], [issuer, true, true]);
+  assert(!JSON.stringify(view).includes('a secret of the test only'));
+  // The session at the provider ends there: the browser is sent to where it is asked for.
+  const out = await browser.ask('POST', '/logout');
+  const end = new URL(String(out.body['provider_url']));
+  assert.equal(end.origin, issuer);
+  assert.equal(end.searchParams.get('post_logout_redirect_uri'), `${site.manager.url}/`);
+  assert.equal((await new Traveller().go(end.href)).status, 200);
+  assert.equal((await browser.ask('GET', '/me')).code, 'unauthenticated');
 });
 
 test('who is in no group with a role is not let in', async () => {

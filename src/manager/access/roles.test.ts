@@ -86,6 +86,31 @@ test('an administrator gives a password that is made up, and shown once', async 
   await withoutBob();
 });
 
+test('a user chooses a password by a link that is good once, and for nothing after another password', async () => {
+  await bob();
+  const link = async (): Promise<string> =>
+    String((await alice.ask('POST', '/users/bob/reset-link')).body['token']);
+  const choose = (token: string, password: string) =>
+    new TestBrowser(site).ask('POST', '/password-reset', { body: { token, password } });
+  const [first, second] = [await link(), await link()];
+  assert.equal((await new TestBrowser(site).login('bob')).status, 200, 'the old one is good until then');
+  assert.equal((await choose(first, 'short')).code, 'usage_invalid');
+  assert.equal((await choose(`${first}x`, 'four other plain words')).code, 'token_invalid');
+  assert.equal((await choose(first, 'four other plain words')).status, 200);
+  for (const used of [first, second])
+    assert.equal((await choose(used, 'yet another four words')).code, 'token_invalid');
+  assert.equal((await new TestBrowser(site).login('bob')).code, 'unauthenticated');
+  assert.equal((await new TestBrowser(site).login('bob', 'four other plain words')).status, 200);
+  const third = await link();
+  await alice.ask('POST', '/users/bob/lock');
+  assert.equal(
+    (await choose(third, 'yet another four words')).code,
+    'token_invalid',
+    'a locked user stays out',
+  );
+  await withoutBob();
+});
+
 test('the last administrator can be taken away by root alone', async () => {
   const grants = [{ role: 'read-only' }];
   assert.equal((await alice.ask('POST', '/users/alice/lock')).code, 'conflict');

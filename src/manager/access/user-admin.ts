@@ -4,12 +4,15 @@
  * Invariant: over the network somebody always stays who may manage access; only root on the manager itself may take the
  * last one away.
  */
+import { createHash } from 'node:crypto';
 import type { Grant, GrantRequests, UserReply, UserView } from '#/api/access.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Context } from '#/manager/context.ts';
+import { FIRST_LINK_LIFE_MS } from '#/manager/limits.ts';
 import type { Database } from '#/manager/store/database.ts';
 import { listGroups } from '#/manager/store/group-store.ts';
 import { dropSessionsOf } from '#/manager/store/session-store.ts';
+import { addAdmissionToken, findAdmissionToken, takeAdmissionToken } from '#/manager/store/token-store.ts';
 import { dropUser, findUser, listUsers, updateUser, type UserRow } from '#/manager/store/user-store.ts';
 import { holds } from './grants.ts';
 import { checkNewPassword } from './password.ts';
@@ -81,6 +84,49 @@ export class UserAdmin {
     return { user: await this.#change(name, change, true), password: made };
   }
 
+  /** A token with which the user chooses a password, once, and which is good for nothing after another password. */
+  async createResetToken(name: string): Promise<{ token: string; expiresMs: number }> {
+    const { clock, db, events, random } = this.#context;
+    const user = await this.#find(db, name);
+    const token = `apr1.${Buffer.from(random.bytes(32)).toString('base64url')}`;
+    const createdMs = clock.now();
+    const expiresMs = createdMs + FIRST_LINK_LIFE_MS;
+    await db.transaction().execute(async (at) => {
+      const kind = resetKind(user);
+      await addAdmissionToken(at, { secretSha256: sha256(token), kind, createdMs, expiresMs });
+      await events.record(at, {
+        kind: 'access.reset_link',
+        severity: 'warning',
+        subject: { kind: 'user', id: user.id },
+        message: `a link was made at which user ${user.name} chooses another password`,
+      });
+    });
+    return { token, expiresMs };
+  }
+
+  /** Throws token_invalid, usage_invalid, limit_exceeded. */
+  async resetByToken(asked: { token: string; password: string }, address: string): Promise<UserRow> {
+    const { clock, db } = this.#context;
+    this.#users.checkAddress(address);
+    const secretSha256 = sha256(asked.token);
+    const known = await findAdmissionToken(db, secretSha256);
+    const user = (await listUsers(db)).find((one) => resetKind(one) === known?.kind);
+    if (user === undefined || user.is_locked === 1) throw this.#noLink(address);
+    const change = await this.#hashed(asked.password, user.name);
+    const use = { secretSha256, kind: resetKind(user), nowMs: clock.now(), by: user.id };
+    if (!(await db.transaction().execute((at) => takeAdmissionToken(at, use)))) throw this.#noLink(address);
+    await this.#users.forgive(user.key);
+    await this.#change(user.name, change, true);
+    return user;
+  }
+
+  #noLink(address: string): Failure {
+    this.#users.countWrong(address);
+    return new Failure('token_invalid', 'the link was used already, has expired, or is none', {
+      hint: 'Ask an administrator for another one.',
+    });
+  }
+
   /** One's own; ends one's other sessions. Throws unauthenticated when the old one is wrong. */
   async changeOwnPassword(
     who: { key: string; sessionId: string; address: string },
@@ -150,6 +196,15 @@ export class UserAdmin {
     const text = Array.from(bytes, (byte) => letters[byte % letters.length]!).join('');
     return text.replaceAll(/(.{6})(?=.)/g, '$1-');
   }
+}
+
+/** Another password makes it another kind: links of before are good for nothing then. */
+function resetKind(user: Pick<UserRow, 'id' | 'password_ms'>): `password-reset ${string} ${number}` {
+  return `password-reset ${user.id} ${user.password_ms}`;
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 /** After a change, inside its transaction. Throws conflict. */

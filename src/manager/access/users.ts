@@ -48,6 +48,15 @@ export class Users {
     this.#wrong = wrong;
   }
 
+  /** Throws limit_exceeded after too many wrong tokens or passwords from there. */
+  checkAddress(address: string): void {
+    this.#wrong.check(address);
+  }
+
+  countWrong(address: string): void {
+    this.#wrong.count(address);
+  }
+
   async needsFirst(): Promise<boolean> {
     const { db } = this.#context;
     return (await readSetting(db, FIRST_MADE)) === undefined && !(await hasUser(db));

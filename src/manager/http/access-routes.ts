@@ -4,7 +4,9 @@ import {
   FirstAdministratorRequest,
   FirstLinkReply,
   LoginRequest,
+  LogoutReply,
   Me,
+  ResetRequest,
   SessionView,
   SignIn,
 } from '#/api/access.ts';
@@ -73,6 +75,22 @@ const SIGN_IN: readonly Route[] = [
   }),
   route({
     method: 'POST',
+    path: '/api/v1/password-reset',
+    roles: ['anonymous'],
+    tag,
+    summary: 'Choose a password with the token of a reset link, and sign in',
+    body: ResetRequest,
+    bodyBytesMax: SIGN_IN_BYTES_MAX,
+    reply: Me,
+    handle: async (input, manager) => {
+      checkOwnPage(input);
+      const user = await manager.userAdmin.resetByToken(input.body, input.remoteAddress);
+      if (user.is_break_glass === 1) await manager.users.tellBreakGlass(user, input.remoteAddress);
+      return begin(manager, user, input);
+    },
+  }),
+  route({
+    method: 'POST',
     path: '/api/v1/first-links',
     roles,
     tag,
@@ -106,11 +124,17 @@ const OWN: readonly Route[] = [
     tag,
     duringRebuild: true,
     summary: 'End the own session',
-    handle: async ({ caller }, { context, sessions }) => {
+    reply: LogoutReply,
+    handle: async ({ caller }, { context, oidc, sessions }) => {
       const { session } = personOf(caller);
       if (session === undefined) throw new Failure('usage_invalid', 'the caller has no session');
       await sessions.end(session.id);
-      return new Answer(200, '{}', JSON_TYPE, { 'set-cookie': clearCookie(context.identity.siteId) });
+      const isOfProvider = session.user_key.startsWith('oidc:');
+      const providerUrl = isOfProvider ? await oidc?.endUrl() : undefined;
+      const reply: LogoutReply = { provider_url: providerUrl ?? null };
+      return new Answer(200, JSON.stringify(reply), JSON_TYPE, {
+        'set-cookie': clearCookie(context.identity.siteId),
+      });
     },
   }),
   route({

@@ -7,7 +7,7 @@ import { reasonIn, type Audit, type AuditEntry } from '#/manager/audit.ts';
 import type { Caller, Route } from './route.ts';
 
 /** Calls of strangers that make people of them. */
-const SIGNING_IN = ['/api/v1/login', '/api/v1/first-administrator'];
+const SIGNING_IN = ['/api/v1/login', '/api/v1/first-administrator', '/api/v1/password-reset'];
 /** Only what names the subject is recorded: bodies carry passwords and tokens. */
 const NAMING = ['vm', 'plan', 'kind', 'purpose', 'name', 'site', 'group', 'host'];
 

@@ -1,5 +1,7 @@
 /** Signing in by a provider of identities: to it, and back from it. */
+import type { IncomingHttpHeaders } from 'node:http';
 import { Type } from 'typebox';
+import { IdentityProviderReply } from '#/api/access.ts';
 import { Failure } from '#/lib/failure.ts';
 import { knownGrants, type OidcClient } from '#/manager/access/oidc-client.ts';
 import { cookieName, setCookie } from '#/manager/access/session-cookie.ts';
@@ -15,13 +17,26 @@ const Short = Type.Optional(Type.String({ maxLength: 4096 }));
 export const OIDC_ROUTES: readonly Route[] = [
   route({
     method: 'GET',
+    path: '/api/v1/identity-provider',
+    roles: ['person'],
+    tag,
+    summary: 'The provider of identities as it is configured, and whether it answers',
+    reply: IdentityProviderReply,
+    handle: async (_input, { oidc }) => ({ provider: (await oidc?.view()) ?? null }),
+  }),
+  route({
+    method: 'GET',
     path: START,
     roles: ['anonymous'],
     tag,
     summary: 'Sends the browser to the provider of identities (OpenID Connect)',
-    handle: async (_input, manager) => {
-      const { cookie, url } = await clientOf(manager).setOut();
-      return redirect(url, [meanwhile(manager, cookie, 600)]);
+    handle: async ({ headers }, manager) => {
+      try {
+        const { cookie, url } = await clientOf(manager).setOut();
+        return redirect(url, [meanwhile(manager, cookie, 600)]);
+      } catch (error) {
+        return inWords(error, headers);
+      }
     },
   }),
   route({
@@ -55,11 +70,20 @@ export const OIDC_ROUTES: readonly Route[] = [
         if (error instanceof Failure && cookie !== undefined && error.code !== 'limit_exceeded') {
           await audit.end({ ...who, actor, reason: null }, error.code, null);
         }
-        throw error;
+        return inWords(error, headers);
       }
     },
   }),
 ];
+
+/**
+ * A person who looks at a browser is told by the page, which has words for each code; nothing that others could write
+ * into an address is shown there. Whoever asks for no page gets the failure as it is.
+ */
+function inWords(error: unknown, { accept = '' }: IncomingHttpHeaders): Answer {
+  if (!(error instanceof Failure) || !accept.includes('text/html')) throw error;
+  return redirect(`/?sign-in=${error.code}`, []);
+}
 
 function clientOf({ oidc }: Manager): OidcClient {
   if (oidc !== undefined) return oidc;

@@ -4,6 +4,7 @@ import {
   GrantsRequest,
   PasswordChange,
   PasswordReset,
+  ResetLinkReply,
   UserReply,
   UserRequest,
   UserView,
@@ -78,6 +79,20 @@ const USERS: readonly Route[] = [
     body: PasswordReset,
     reply: UserReply,
     handle: ({ body, params }, { userAdmin }) => userAdmin.resetPassword(params.name, body.password),
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/users/:name/reset-link',
+    roles,
+    tag,
+    duringRebuild: true,
+    summary: 'The address at which a user chooses another password, once, within a day; shown once',
+    params: ByName,
+    reply: ResetLinkReply,
+    handle: async ({ params }, { url, userAdmin }) => {
+      const { token, expiresMs } = await userAdmin.createResetToken(params.name);
+      return { url: `${url}/reset#${token}`, token, expires_ms: expiresMs };
+    },
   }),
   route({
     method: 'DELETE',

@@ -6,8 +6,8 @@
 import type { TokenKind } from '#/control/join-token.ts';
 import type { Database } from './database.ts';
 
-/** A program, a site, or the first of all people. */
-export type AdmissionKind = TokenKind | 'first-administrator';
+/** A program, a site, the first of all people, or one who is to choose a password: with which user, and of when. */
+export type AdmissionKind = TokenKind | 'first-administrator' | `password-reset ${string} ${number}`;
 
 export type AdmissionRecord = {
   kind: string;

@@ -31,5 +31,7 @@ export type Run = Reply<'GET /api/v1/runs/{id}'>;
 export type RunStep = NonNullable<Run['steps']>[number];
 export type RunVm = Run['vms'][number];
 export type RunKind = Run['kind'];
+export type User = Item<'GET /api/v1/users'>;
+export type Session = Item<'GET /api/v1/sessions'>;
 export type Plan = Item<'GET /api/v1/plans'>;
 export type Report = Item<'GET /api/v1/reports'>;

@@ -4,10 +4,10 @@ import { useState, type FormEvent } from 'react';
 import { addresses } from '#/addresses.ts';
 import { call } from '#/api/call.ts';
 import { TextField } from '#/shared/text-field.tsx';
+import { ChoosePassword, wrongPassword } from './choose-password.tsx';
 
 /** As the manager has it: checked here so that nothing wrong is sent. */
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}$/;
-const PASSWORD_LENGTH = 12;
 
 export function FirstForm() {
   const [name, setName] = useState('');
@@ -17,7 +17,6 @@ export function FirstForm() {
   const wrong = {
     name: name !== '' && !NAME.test(name) ? 'Letters, digits and . _ @ + - only, without spaces.' : undefined,
     password: wrongPassword(password, name),
-    again: again !== '' && again !== password ? 'It is not the same.' : undefined,
   };
   const isReady =
     name !== '' &&
@@ -49,24 +48,12 @@ export function FirstForm() {
         onChange={setName}
         autoComplete="username"
       />
-      <TextField
-        id="first-password"
-        label="Password"
-        type="password"
-        autoComplete="new-password"
-        help={`At least ${PASSWORD_LENGTH} characters; a few plain words do.`}
-        value={password}
-        wrong={wrong.password}
-        onChange={setPassword}
-      />
-      <TextField
-        id="first-again"
-        label="Password again"
-        type="password"
-        autoComplete="new-password"
-        value={again}
-        wrong={wrong.again}
-        onChange={setAgain}
+      <ChoosePassword
+        name={name}
+        password={password}
+        again={again}
+        onPassword={setPassword}
+        onAgain={setAgain}
       />
       <ActionGroup>
         <Button type="submit" isDisabled={!isReady}>
@@ -75,11 +62,4 @@ export function FirstForm() {
       </ActionGroup>
     </Form>
   );
-}
-
-function wrongPassword(password: string, name: string): string | undefined {
-  if (password === '') return undefined;
-  if (password.length < PASSWORD_LENGTH)
-    return `It has ${password.length} of at least ${PASSWORD_LENGTH} characters.`;
-  return password === name ? 'It must not be the name.' : undefined;
 }

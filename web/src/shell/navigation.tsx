@@ -12,6 +12,7 @@ const PLACES: readonly (readonly [name: string, address: string])[] = [
   ['Alarms', addresses.alarms],
   ['Events', addresses.events],
   ['Audit', addresses.audit],
+  ['Access', addresses.access],
   ['Settings', addresses.settings],
 ];
 
