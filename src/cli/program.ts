@@ -100,6 +100,10 @@ export const GROUPS: readonly Group[] = [
     load: async () => (await import('./backup-commands.ts')).registerBackupCommands,
   },
   {
+    names: ['support-bundle'],
+    load: async () => (await import('./support-bundle-command.ts')).registerSupportBundleCommand,
+  },
+  {
     names: ['doctor'],
     load: async () => (await import('./doctor-command.ts')).registerDoctorCommand,
   },

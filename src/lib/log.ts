@@ -1,7 +1,8 @@
 /**
  * A program's log: one JSON object a line, for machines to keep and people to search.
  *
- * To systemd's journal each line begins with its priority. What is said is an event with fields, not prose. Secrets never get here: they are read, used and dropped elsewhere.
+ * To systemd's journal each line begins with its priority. What is said is an event with fields, not prose.
+ * Secrets never get here: they are read, used and dropped elsewhere.
  */
 import { fstatSync } from 'node:fs';
 import { describe, failureIn } from './failure.ts';
