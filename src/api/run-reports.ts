@@ -103,3 +103,17 @@ export type ReportSummary = Static<typeof ReportSummary>;
 
 export const ReportAuthority = Type.Object({ site_id: Id, site_name: Name, ca_pem: Type.String() }, closed);
 export type ReportAuthority = Static<typeof ReportAuthority>;
+
+/** One for each VM of a report, in its order. */
+export const ReportPicture = Type.Object(
+  {
+    /** Its number in the address of the PNG. */
+    picture: Type.Integer({ minimum: 0 }),
+    vm_uuid: Type.String({ maxLength: 36 }),
+    name: Name,
+    /** Why there is none. */
+    failure: nullable(Text),
+  },
+  closed,
+);
+export type ReportPicture = Static<typeof ReportPicture>;

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
+import type { RunReport } from '#/api/run-reports.ts';
+import { encodePng } from '#/lib/png.ts';
 import { addRecovery, bringConsoles, domainOf } from '#/manager/console-fixture.ts';
 import { startQemuScreen } from '#test/qemu-screen.ts';
 import { becomeAdministrator, launch, openPage, shoot } from './browser.ts';
@@ -48,12 +50,41 @@ test('the screen of a tested VM is seen and typed at in the browser, and its end
     );
     await page.goto(`${url}/recoveries/job-blind/console`);
     await page.getByText('has no screen').waitFor();
+    await stage.east.manager.reports.keep(reportOf('job-seen'));
+    await page.goto(`${url}/recoveries/job-seen`);
+    const picture = page.getByRole('img', { name: 'Screen of ledger-test' });
+    await picture.waitFor();
+    assert.equal(await picture.evaluate((image: { naturalWidth: number }) => image.naturalWidth), 64);
+    await shoot(page, 'recovery-picture');
   } finally {
     await browser.close();
     stop.abort();
     await bringing;
   }
 });
+
+function reportOf(id: string): RunReport {
+  const png = encodePng({ width: 64, height: 48, rgb: new Uint8Array(64 * 48 * 3).fill(90) });
+  const common = { host_name: 'east-host', priority: null, state: 'up', point: 1, moment_ms: 1, steps: [] };
+  const measured = { wanted_rpo_ms: 5000, rpo_ms: 1, rto_ms: 1, failure: null, hint: null };
+  const vm = { ...common, ...measured, vm_uuid: '', vm_name: 'ledger', name: 'ledger-test' };
+  return {
+    version: 1,
+    id,
+    site_id: 'site-east',
+    site_name: 'east',
+    kind: 'test',
+    plan: null,
+    started_by: null,
+    outcome: 'passed',
+    started_ms: 1,
+    ended_ms: 2,
+    failure: null,
+    warnings: [],
+    vms: [{ ...vm, picture: png.toString('base64'), picture_failure: null }],
+    steps: [],
+  };
+}
 
 /** Waits until the picture has more than one color. */
 async function colored(page: Page): Promise<void> {

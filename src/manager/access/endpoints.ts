@@ -135,6 +135,8 @@ export const RULES: Readonly<Record<string, Rule>> = {
   'GET /api/v1/reports': VIEW,
   'GET /api/v1/reports/:id': VIEW,
   'GET /api/v1/reports/:id/files/:file': VIEW,
+  'GET /api/v1/reports/:id/pictures': VIEW,
+  'GET /api/v1/reports/:id/pictures/:picture': VIEW,
   'GET /api/v1/report-authority': VIEW,
 
   'DELETE /api/v1/hosts/:id': SITE,

@@ -1,7 +1,9 @@
 /** Reports from what a run was to signed files, through the API and the command line. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -10,7 +12,7 @@ import { inflateSync } from 'node:zlib';
 import type { Page } from '#/api/common.ts';
 import type { ProtectionView } from '#/api/protections.ts';
 import type { RecoveryView } from '#/api/recoveries.ts';
-import type { ReportSummary, RunReport } from '#/api/run-reports.ts';
+import type { ReportPicture, ReportSummary, RunReport } from '#/api/run-reports.ts';
 import type { RunView } from '#/api/runs.ts';
 import { encodePng } from '#/lib/png.ts';
 import { doneTask, failedTask, LEDGER_UUID, twoSites, VIEW, type TestSite } from '#/manager/site-fixture.ts';
@@ -164,6 +166,20 @@ test('a test that is up, and one that failed, each get a signed report with a pi
   assert.match(why.vms[0].picture_failure ?? '', /no screen/);
   assert.equal(why.vms[0].rto_ms, null);
 
+  const listed = async (id: string) =>
+    (await east.api<{ items: ReportPicture[] }>('GET', `/reports/${id}/pictures`)).items;
+  assert.deepEqual(
+    (await listed(good.id)).map(({ failure, name, picture }) => [picture, name, failure]),
+    [[0, 'good', null]],
+  );
+  assert.match((await listed(bad.id))[0]?.failure ?? '', /no screen/);
+  const seen = await get(east, `/reports/${good.id}/pictures/0`);
+  assert.deepEqual([seen.status, seen.type, seen.body.toString('base64')], [200, 'image/png', PNG]);
+  const again = await get(east, `/reports/${good.id}/pictures/0`, seen.etag);
+  assert.deepEqual([again.status, again.body.length], [304, 0]);
+  assert.equal((await get(east, `/reports/${bad.id}/pictures/0`)).status, 404);
+  assert.equal((await get(east, `/reports/${good.id}/pictures/1`)).status, 404);
+
   const directory = await mkdtemp(join(tmpdir(), 'antipode-reports-'));
   try {
     const manager = ['--manager', `unix:${east.config.socketPath}`];
@@ -254,3 +270,13 @@ test('a plan that tests itself is tested when it is due, reported with its VMs, 
   await tick();
   assert.equal((await runs()).length, 1);
 });
+
+/** As a browser does, which knows what it has by its tag. */
+async function get(site: TestSite, path: string, tag?: string) {
+  const headers = tag === undefined ? {} : { 'if-none-match': tag };
+  const request = httpRequest({ socketPath: site.config.socketPath, path: `/api/v1${path}`, headers }).end();
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const body = Buffer.concat(await response.toArray());
+  const { 'content-type': type, etag } = response.headers;
+  return { status: response.statusCode, type, etag, body };
+}

@@ -1,7 +1,7 @@
 /** One recovery, live: its steps as they happen, what came of it, its cleanup. Later the record of it. */
 import { Card, CardBody, CardTitle, Label, PageSection, Skeleton } from '@patternfly/react-core';
 import { useState } from 'react';
-import { Link, useParams } from 'react-router';
+import { useParams } from 'react-router';
 import { addresses } from '#/addresses.ts';
 import { call } from '#/api/call.ts';
 import type { Recovery } from '#/api/types.ts';
@@ -9,6 +9,7 @@ import { useCall } from '#/api/use-call.ts';
 import { moment, span } from '#/lib/format.ts';
 import { useNow } from '#/lib/now.ts';
 import { PageHead } from '#/shell/page-head.tsx';
+import { ReportLinks } from '#/runs/report-links.tsx';
 import { ActionButton } from '#/shared/action-button.tsx';
 import { ConsoleButton } from '#/shared/console-button.tsx';
 import { ConfirmDialog } from '#/shared/confirm-dialog.tsx';
@@ -152,9 +153,7 @@ function RecoveryParts({ recovery }: { recovery: Recovery }) {
           <StepList steps={steps} />
         </CardBody>
       </Card>
-      <p className="card-actions">
-        <Link to={addresses.reports}>Reports</Link> have the record of it once it is over.
-      </p>
+      <ReportLinks id={recovery.id} />
     </>
   );
 }

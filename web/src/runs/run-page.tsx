@@ -75,7 +75,7 @@ function KnownRun({ run }: { run: Run }) {
         </Card>
         <WayBack run={run} />
         <RunSteps run={run} />
-        <ReportLinks run={run} />
+        <ReportLinks id={run.id} />
       </PageSection>
     </>
   );
