@@ -179,6 +179,33 @@ test('a plan is edited as YAML: what is wrong is said in words, what would chang
   await close();
 });
 
+test('a plan is edited in a form: a cycle is refused before it is sent, and the file is its other face', async () => {
+  const { close, mistakes, page } = await openPage(browser);
+  await signIn(page, `${stage.url(stage.east)}/plan-form?plan=office`);
+  await page.getByLabel('mail after wiki').check();
+  await page.getByLabel('wiki after mail').check();
+  await page
+    .getByText(/These wait for each other: mail after wiki after mail/)
+    .first()
+    .waitFor();
+  const save = page.getByRole('button', { name: 'Save…' });
+  assert.equal(await save.getAttribute('aria-disabled'), 'true');
+  await page.getByLabel('wiki after mail').uncheck();
+  await page.getByLabel('Priority of wiki').selectOption('1');
+  await page.getByText('plan office: changed').waitFor();
+  await shoot(page, 'plan-form');
+  await page.getByRole('button', { name: 'As a file' }).click();
+  assert.match(await page.getByLabel('Plan, groups and mappings').inputValue(), /depends_on:\s+- wiki/);
+  await page.getByRole('button', { name: 'As a form' }).click();
+  assert(await page.getByLabel('mail after wiki').isChecked(), 'what was not saved came along');
+  await page.locator('button:not([aria-disabled=true])', { hasText: 'Save…' }).click();
+  await confirm(page, 'Save');
+  await page.getByRole('heading', { name: 'office', exact: true }).waitFor();
+  await page.getByText('Priority 1').waitFor();
+  assert.deepEqual(mistakesIn(mistakes), []);
+  await close();
+});
+
 test('a plan is looked at, tested, its question answered, and the run followed and cleaned up', async () => {
   const { close, mistakes, page } = await openPage(browser);
   await signIn(page, `${stage.url(stage.east)}/plans`);

@@ -13,6 +13,7 @@ export const addresses = {
   plan: (name: string) => `/plans/${part(name)}`,
   planFile: '/plan-file',
   planFileOf: (name: string) => `/plan-file?plan=${part(name)}`,
+  planForm: (name: string) => `/plan-form?plan=${part(name)}`,
   run: (id: string) => `/runs/${part(id)}`,
   recovery: (id: string) => `/recoveries/${part(id)}`,
   console: (recoveryId: string) => `/recoveries/${part(recoveryId)}/console`,

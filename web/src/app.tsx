@@ -36,6 +36,10 @@ const router = createBrowserRouter([
         path: 'plan-file',
         lazy: lazy(async () => (await import('./plans/plan-file-page.tsx')).PlanFilePage),
       },
+      {
+        path: 'plan-form',
+        lazy: lazy(async () => (await import('./plans/plan-form-page.tsx')).PlanFormPage),
+      },
       { path: 'runs/:id', lazy: lazy(async () => (await import('./runs/run-page.tsx')).RunPage) },
       { path: 'reports', lazy: lazy(async () => (await import('./runs/reports-page.tsx')).ReportsPage) },
       { path: 'sites', lazy: lazy(async () => (await import('./site/site-page.tsx')).SitePage) },

@@ -33,5 +33,7 @@ export type RunVm = Run['vms'][number];
 export type RunKind = Run['kind'];
 export type User = Item<'GET /api/v1/users'>;
 export type Session = Item<'GET /api/v1/sessions'>;
+export type PlanFile = Body<'POST /api/v1/plan-files'>['file'];
+export type PlanVm = NonNullable<PlanFile['plan']['vms']>[string];
 export type Plan = Item<'GET /api/v1/plans'>;
 export type Report = Item<'GET /api/v1/reports'>;

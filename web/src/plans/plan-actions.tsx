@@ -17,11 +17,7 @@ export function PlanActions({ plan, runs }: { plan: string; runs: readonly Run[]
   const moved = runs.find((run) => run.kind !== 'test' && run.state !== 'cleaned');
   return (
     <>
-      <ActionButton
-        name="Edit as a file…"
-        variant="link"
-        onClick={() => void navigate(addresses.planFileOf(plan))}
-      />
+      <ActionButton name="Edit…" variant="link" onClick={() => void navigate(addresses.planForm(plan))} />
       <ActionButton
         name="Test…"
         variant="primary"

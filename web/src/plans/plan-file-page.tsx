@@ -18,21 +18,19 @@ import {
   PageSection,
   TextArea,
 } from '@patternfly/react-core';
-import { useQuery } from '@tanstack/react-query';
+import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
-import { useNavigate, useSearchParams } from 'react-router';
+import { useLocation, useNavigate, useSearchParams } from 'react-router';
 import { parse, stringify } from 'yaml';
 import { addresses } from '#/addresses.ts';
 import { call } from '#/api/call.ts';
-import type { Body } from '#/api/types.ts';
+import type { PlanFile } from '#/api/types.ts';
 import { useCall } from '#/api/use-call.ts';
 import { PageHead } from '#/shell/page-head.tsx';
 import { ActionButton } from '#/shared/action-button.tsx';
 import { ProblemAlert } from '#/shared/problem-alert.tsx';
 import { canManage } from '#/shared/what-may-be-done.ts';
-import { FindingsList } from './findings-list.tsx';
-
-type PlanFile = Body<'POST /api/v1/plan-files'>['file'];
+import { ChangesList } from './changes-list.tsx';
 
 const TYPING_MS = 400;
 const EXAMPLE = `groups:
@@ -50,10 +48,13 @@ plan:
 export function PlanFilePage() {
   const [search] = useSearchParams();
   const name = search.get('plan');
+  // What was changed in the form and not saved yet.
+  const given = (useLocation().state as { file?: PlanFile } | null)?.file;
   const file = useCall('GET /api/v1/plans/{id}/file', [], {
     params: { id: name ?? '' },
-    isEnabled: name !== null,
+    isEnabled: name !== null && given === undefined,
   });
+  const first = given ?? file.data;
   const title = name === null ? 'New plan' : `Edit ${name}`;
   return (
     <>
@@ -67,13 +68,14 @@ export function PlanFilePage() {
       <PageSection hasBodyWrapper={false} isFilled>
         <ProblemAlert error={file.error} />
         {name === null && <Editor first={EXAMPLE} />}
-        {file.data !== undefined && <Editor first={stringify(file.data)} />}
+        {first !== undefined && <Editor first={stringify(first)} name={name ?? undefined} />}
       </PageSection>
     </>
   );
 }
 
-function Editor({ first }: { first: string }) {
+function Editor({ first, name }: { first: string; name?: string | undefined }) {
+  const queries = useQueryClient();
   const [text, setText] = useState(first);
   const [settled, setSettled] = useState(first);
   const [failure, setFailure] = useState<Error>();
@@ -93,12 +95,12 @@ function Editor({ first }: { first: string }) {
   const apply = async () => {
     try {
       await call('POST /api/v1/plan-files', { body: { file: file!, apply: true } });
+      await queries.invalidateQueries();
       await navigate(addresses.plan(file!.plan.name));
     } catch (error) {
       setFailure(error instanceof Error ? error : new Error('it failed'));
     }
   };
-  const changes = (look.data?.changes ?? []).filter((change) => change.change !== 'none');
   const whyNot =
     wrong ??
     (look.data === undefined || isWrong ? 'What is found beside has to be put right first.' : undefined);
@@ -130,6 +132,15 @@ function Editor({ first }: { first: string }) {
               whyNot={canManage('plan.manage') ?? (text === settled ? whyNot : 'It is being checked.')}
               onClick={() => void apply()}
             />
+            {name !== undefined && (
+              <Button
+                variant="secondary"
+                isDisabled={file?.plan.name !== name}
+                onClick={() => void navigate(addresses.planForm(name), { state: { file } })}
+              >
+                As a form
+              </Button>
+            )}
             <Button variant="link" onClick={() => void navigate(addresses.plans)}>
               Cancel
             </Button>
@@ -141,24 +152,7 @@ function Editor({ first }: { first: string }) {
           <CardTitle component="h2">What it would change</CardTitle>
           <CardBody>
             <ProblemAlert error={failure ?? look.error} />
-            {look.data !== undefined && (
-              <>
-                {changes.length === 0 && <p className="subtle">Nothing.</p>}
-                {changes.map((change) => (
-                  <div key={`${change.kind} ${change.name}`}>
-                    <strong>
-                      {change.kind} {change.name}: {change.change}
-                    </strong>
-                    <ul>
-                      {change.details.map((detail) => (
-                        <li key={detail}>{detail}</li>
-                      ))}
-                    </ul>
-                  </div>
-                ))}
-                <FindingsList findings={[]} problems={look.data.problems} />
-              </>
-            )}
+            {look.data !== undefined && <ChangesList reply={look.data} />}
           </CardBody>
         </Card>
       </GridItem>
