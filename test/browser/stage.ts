@@ -52,8 +52,13 @@ export async function openStage() {
   const report = async (): Promise<void> => {
     for (const one of played) advance(one);
     westAgent.report.replications = played.map(replication);
-    eastServer.report.replicas = played.map(replica);
+    await eastServer.now();
+    eastServer.report.replicas = played.map((one) => ({ ...replica(one), ...bookmarkedOf(one.replicaId) }));
     for (const program of [eastServer, westAgent, sites.eastAgent]) await program.send();
+  };
+  const bookmarkedOf = (replicaId: string): Pick<ReplicaReport, 'bookmarked'> => {
+    const order = eastServer.orders?.replicas.find(({ replica_id: id }) => id === replicaId);
+    return order?.bookmarks === undefined ? {} : { bookmarked: order.bookmarks.map((one) => one.sequence) };
   };
   const play = async (): Promise<void> => {
     while (!stop.signal.aborted) {

@@ -20,7 +20,8 @@ import { RecoverDialog, type Purpose } from '#/recoveries/recover-dialog.tsx';
 import { ActionButton } from '#/shared/action-button.tsx';
 import { ProblemAlert } from '#/shared/problem-alert.tsx';
 import { canMigrate, canRecover, canTest } from '#/shared/what-may-be-done.ts';
-import { within, type Span } from './timeline-scale.ts';
+import { BookmarkLabels, PointTools } from './point-tools.tsx';
+import { within, zoom, type Span } from './timeline-scale.ts';
 import { Timeline } from './timeline.tsx';
 import { usePoints } from './use-points.ts';
 
@@ -34,10 +35,14 @@ const WINDOWS: readonly (readonly [name: string, ms: number | undefined])[] = [
 ];
 /** Room to the right of now. */
 const MARGIN = 0.02;
+/** Of one press. */
+const ZOOM_STEP = 2;
 
 export function PointsCard({ row, status }: { row: VmRow; status: VmStatus }) {
   const { error, points } = usePoints(status.replica_id!);
-  const replica = useCall('GET /api/v1/replicas/{id}', ['site'], { params: { id: status.replica_id! } });
+  const replica = useCall('GET /api/v1/replicas/{id}', ['site', 'reports'], {
+    params: { id: status.replica_id! },
+  });
   // A replica that was filled from an old copy here is of a VM that has left this site: moving it is bringing it home.
   const seed = useCall('GET /api/v1/seeds/{vm}', ['site'], { params: { vm: status.replica_id! } });
   const isHome = seed.data !== undefined && seed.data.sequence !== null;
@@ -62,16 +67,11 @@ export function PointsCard({ row, status }: { row: VmRow; status: VmStatus }) {
       <CardHeader
         actions={{
           actions: (
-            <ToggleGroup isCompact aria-label="How much is seen">
-              {WINDOWS.map(([name, ms]) => (
-                <ToggleGroupItem
-                  key={name}
-                  text={name}
-                  isSelected={'lastMs' in view && view.lastMs === ms}
-                  onChange={() => setView({ lastMs: ms })}
-                />
-              ))}
-            </ToggleGroup>
+            <Windows
+              lastMs={'lastMs' in view ? view.lastMs : null}
+              onLast={(lastMs) => setView({ lastMs })}
+              onZoom={(factor) => setView({ seen: zoom(seen, factor, middleOf(seen, shown), bounds) })}
+            />
           ),
         }}
       >
@@ -88,10 +88,15 @@ export function PointsCard({ row, status }: { row: VmRow; status: VmStatus }) {
           bounds={bounds}
           chosen={shown}
           onSee={(next) => setView({ seen: next })}
+          bookmarks={replica.data?.bookmarks ?? []}
           onChoose={choose}
         />
+        <BookmarkLabels
+          replica={replica.data}
+          onChoose={(sequence) => setSearch({ point: String(sequence) }, { replace: true })}
+        />
         <Flex className="card-actions" alignItems={{ default: 'alignItemsCenter' }}>
-          <FlexItem grow={{ default: 'grow' }} aria-live="off">
+          <FlexItem fullWidth={{ default: 'fullWidth' }} aria-live="off">
             {shown === undefined ? (
               <span className="subtle">There is no recovery point yet.</span>
             ) : (
@@ -103,6 +108,7 @@ export function PointsCard({ row, status }: { row: VmRow; status: VmStatus }) {
               </Button>
             )}
           </FlexItem>
+          <PointTools point={shown} replica={replica.data} />
           <FlexItem>
             <ActionButton
               name="Test…"
@@ -140,6 +146,36 @@ export function PointsCard({ row, status }: { row: VmRow; status: VmStatus }) {
       )}
     </Card>
   );
+}
+
+/** How much is seen; `lastMs` is null where somebody has zoomed, and undefined where it is all. */
+function Windows(props: {
+  lastMs: number | undefined | null;
+  onLast: (lastMs: number | undefined) => void;
+  onZoom: (factor: number) => void;
+}) {
+  const { lastMs, onLast, onZoom } = props;
+  return (
+    <>
+      <ToggleGroup isCompact aria-label="How much is seen">
+        {WINDOWS.map(([name, ms]) => (
+          <ToggleGroupItem key={name} text={name} isSelected={lastMs === ms} onChange={() => onLast(ms)} />
+        ))}
+      </ToggleGroup>
+      <Button variant="control" size="sm" aria-label="Zoom in" onClick={() => onZoom(1 / ZOOM_STEP)}>
+        +
+      </Button>
+      <Button variant="control" size="sm" aria-label="Zoom out" onClick={() => onZoom(ZOOM_STEP)}>
+        −
+      </Button>
+    </>
+  );
+}
+
+/** The chosen point stays where it is, if it is seen. */
+function middleOf(seen: Span, shown: Point | undefined): number {
+  const ms = shown?.moment_ms ?? 0;
+  return ms >= seen.fromMs && ms <= seen.toMs ? ms : (seen.fromMs + seen.toMs) / 2;
 }
 
 function ChosenText({ point, isNewest, nowMs }: { point: Point; isNewest: boolean; nowMs: number }) {

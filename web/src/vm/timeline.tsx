@@ -4,7 +4,7 @@
  * the keyboard: left and right choose, plus and minus zoom.
  */
 import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent } from 'react';
-import type { Point } from '#/api/types.ts';
+import type { Bookmark, Point } from '#/api/types.ts';
 import { bytes, exact, moment } from '#/lib/format.ts';
 import {
   columnsOf,
@@ -34,11 +34,12 @@ export function Timeline(props: {
   nowMs: number;
   seen: Span;
   bounds: Span;
+  bookmarks: readonly Pick<Bookmark, 'sequence' | 'name' | 'moment_ms'>[];
   chosen: Point | undefined;
   onSee: (seen: Span) => void;
   onChoose: (point: Point) => void;
 }) {
-  const { bounds, chosen, keepAllMs, nowMs, onChoose, onSee, points, rpoMs, seen } = props;
+  const { bookmarks, bounds, chosen, keepAllMs, nowMs, onChoose, onSee, points, rpoMs, seen } = props;
   const { ref, width } = useWidth();
   const drag = useRef<{ x: number; seen: Span; isMoved: boolean } | undefined>(undefined);
   const msAt = (x: number) => seen.fromMs + (x / width) * (seen.toMs - seen.fromMs);
@@ -118,6 +119,9 @@ export function Timeline(props: {
         {columns.map((column) => (
           <ColumnBar key={column.newest.sequence} column={column} most={most} nowMs={nowMs} />
         ))}
+        {bookmarks.map(({ moment_ms: atMs, name, sequence }) => (
+          <Flag key={sequence} x={place(atMs, seen, width)} width={width} name={name} />
+        ))}
         {chosen !== undefined && <Chosen x={place(chosen.moment_ms, seen, width)} width={width} />}
       </svg>
     </div>
@@ -135,6 +139,17 @@ function ColumnBar({ column, most, nowMs }: { column: Column; most: number; nowM
           : `${column.count} points until ${until}`}
       </title>
     </rect>
+  );
+}
+
+function Flag({ name, width, x }: { x: number; width: number; name: string }) {
+  if (x < 0 || x > width) return null;
+  return (
+    <g className="timeline-flag" transform={`translate(${x} 0)`}>
+      <line y1={0} y2={BASE} />
+      <path d="M0 0h11l-3 4 3 4h-11z" />
+      <title>{name}</title>
+    </g>
   );
 }
 
