@@ -95,6 +95,13 @@ test('the command line works there, and says that the lab belongs to a checkout'
   assert.match(stdout, /Usage: antipode/);
   const missing = await root.run(['antipode', 'status'], { allowFailure: true });
   assert.match(missing.stderr, /there is no manager at/);
+  const { stdout: page } = await root.sh('gzip -dc /usr/share/man/man1/antipode-recover.1.gz');
+  assert.match(page, /Usage: antipode recover/);
+  await root.run([
+    'bash',
+    '-c',
+    'source /usr/share/bash-completion/completions/antipode && declare -F _antipode',
+  ]);
   const lab = await root.run(['antipode', 'lab', 'up'], { allowFailure: true });
   assert.equal(lab.code, 2);
   assert.match(lab.stderr, /checkout/);

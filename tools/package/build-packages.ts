@@ -2,10 +2,14 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { arch } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { completionScript, SHELLS } from '#/cli/completion-scripts.ts';
+import { createProgram } from '#/cli/program.ts';
 import { Failure } from '#/lib/failure.ts';
 import { run } from '#lab/command.ts';
 import { CONTENTS, type Architecture } from './contents.ts';
 import { buildDeb, type BuiltDeb } from './deb.ts';
+import { manPages } from './man-pages.ts';
 
 export type BuildOptions = {
   outDirectory: string;
@@ -30,11 +34,12 @@ export async function buildPackages(root: string, options: BuildOptions): Promis
       hint: 'Digits first, then letters, digits and . + ~',
     });
   }
+  const generated = await generatedFiles(root);
   const built: BuiltDeb[] = [];
   for (const fill of CONTENTS) {
     const tree = join(options.workDirectory, String(built.length));
     mkdirSync(tree);
-    const about = fill({ root, version, architecture }, tree);
+    const about = fill({ root, version, architecture, generated }, tree);
     built.push(
       await buildDeb(tree, about, {
         outDirectory: options.outDirectory,
@@ -44,6 +49,22 @@ export async function buildPackages(root: string, options: BuildOptions): Promis
     );
   }
   return built;
+}
+
+const COMPLETIONS = {
+  bash: 'usr/share/bash-completion/completions/antipode',
+  zsh: 'usr/share/zsh/vendor-completions/_antipode',
+  fish: 'usr/share/fish/vendor_completions.d/antipode.fish',
+} as const;
+
+async function generatedFiles(root: string): Promise<Map<string, string | Uint8Array>> {
+  const files = new Map<string, string | Uint8Array>();
+  const program = await createProgram();
+  for (const shell of SHELLS) files.set(COMPLETIONS[shell], completionScript(shell, program));
+  for (const [path, text] of await manPages(root)) {
+    files.set(`usr/share/man/${path}.gz`, gzipSync(text, { level: 9 }));
+  }
+  return files;
 }
 
 type Commit = { hash: string; epochSeconds: number };

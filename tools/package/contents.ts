@@ -7,7 +7,13 @@ import type { DebPackage } from './deb.ts';
 import { copyPackage, licenceText, shippedPackages } from './node-modules.ts';
 
 export type Architecture = 'amd64' | 'arm64';
-export type PackageContext = { root: string; version: string; architecture: Architecture };
+export type PackageContext = {
+  root: string;
+  version: string;
+  architecture: Architecture;
+  /** Files of the common package that are made of the commands themselves, by their paths. */
+  generated: ReadonlyMap<string, string | Uint8Array>;
+};
 /** Puts its files into `tree` and says what it is. */
 type Contents = (context: PackageContext, tree: string) => DebPackage;
 
@@ -39,6 +45,7 @@ function common(context: PackageContext, tree: string): DebPackage {
   const shipped = shippedPackages(root);
   for (const each of shipped) copyPackage(root, each, home);
   copy(join(root, 'packaging/common/antipode.sh'), join(tree, 'usr/bin/antipode'), 0o755);
+  for (const [path, content] of context.generated) write(join(tree, path), content);
   mkdirSync(join(tree, 'etc/antipode'), { recursive: true });
   mkdirSync(join(tree, 'var/lib/antipode'), { recursive: true });
   const doc = docDirectory(tree, 'antipode-common');

@@ -4,10 +4,13 @@
  */
 import { cpSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
+import { Failure } from '#/lib/failure.ts';
 
 type LockEntry = {
   version?: string;
   license?: string;
+  optional?: boolean;
+  peer?: boolean;
   dependencies?: Record<string, string>;
   optionalDependencies?: Record<string, string>;
   peerDependencies?: Record<string, string>;
@@ -60,8 +63,15 @@ export function shippedPackages(root: string, workspace: '' | 'web' = ''): Shipp
     }
   }
   return [...found.values()]
-    .filter(({ path }) => existsSync(join(root, path)))
+    .filter((each) => isInstalled(root, each, lock))
     .toSorted((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+function isInstalled(root: string, { path }: ShippedPackage, lock: Lock): boolean {
+  if (existsSync(join(root, path))) return true;
+  const { optional, peer } = lock.packages[path]!;
+  if (optional === true || peer === true) return false;
+  throw new Failure('not_found', `${path} is not installed, and programs need it`, { hint: 'Run: npm ci' });
 }
 
 /** As Node looks for it: in the package's own node_modules, then in those around it. */
