@@ -9,5 +9,5 @@ export function registerCompletionCommand(program: Command): void {
     .description('print the completion of these commands for a shell; the packages install it for all three')
     .addArgument(new Argument('<shell>', 'the shell').choices(SHELLS))
     .action((shell: Shell) => print(completionScript(shell, program)));
-  examples(completion, ['source <(antipode completion bash)', 'antipode completion fish | source']);
+  examples(completion, ['antipode completion fish | source', 'source <(antipode completion bash)']);
 }
