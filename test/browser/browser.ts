@@ -60,3 +60,23 @@ export async function shoot(page: Page, name: string): Promise<void> {
   await mkdir(SHOTS, { recursive: true });
   await page.screenshot({ path: join(SHOTS, `${name}.png`) });
 }
+
+/** Pages that need nothing but their address, with their headings. */
+export const PAGES = [
+  ['Recovery plans', 'plans'],
+  ['Reports', 'reports'],
+  ['Sites and hosts', 'sites'],
+  ['Alarms', 'alarms'],
+  ['Events', 'events'],
+  ['Audit', 'audit'],
+  ['Access', 'access'],
+  ['My account', 'account'],
+  ['Settings', 'settings'],
+] as const;
+
+/** Nobody has signed in yet when the page first asks who is there. */
+export const mistakesIn = (all: readonly string[]): string[] => all.filter((text) => !text.includes('401'));
+
+/** In the dialog that is open. */
+export const confirm = (page: Page, name: string): Promise<void> =>
+  page.getByRole('dialog').getByRole('button', { name, exact: true }).click();

@@ -1,8 +1,17 @@
 /** The web page in a real browser, on real managers whose hosts and replication servers are played. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { Browser, Page } from 'playwright-core';
-import { becomeAdministrator, launch, openPage, shoot, signIn } from './browser.ts';
+import type { Browser } from 'playwright-core';
+import {
+  becomeAdministrator,
+  confirm,
+  launch,
+  mistakesIn,
+  openPage,
+  PAGES,
+  shoot,
+  signIn,
+} from './browser.ts';
 import { openStage, uuidOf, type Stage } from './stage.ts';
 
 let browser: Browser;
@@ -16,25 +25,6 @@ after(async () => {
   await browser?.close();
   await stage?.[Symbol.asyncDispose]();
 });
-
-const PAGES = [
-  ['Recovery plans', 'plans'],
-  ['Reports', 'reports'],
-  ['Sites and hosts', 'sites'],
-  ['Alarms', 'alarms'],
-  ['Events', 'events'],
-  ['Audit', 'audit'],
-  ['Access', 'access'],
-  ['My account', 'account'],
-  ['Settings', 'settings'],
-] as const;
-
-/** Nobody has signed in yet when the page first asks who is there. */
-const mistakesIn = (all: readonly string[]): string[] => all.filter((text) => !text.includes('401'));
-
-/** In the dialog that is open. */
-const confirm = (page: Page, name: string): Promise<void> =>
-  page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
 
 test('the first administrator gets in by the link, and what is wrong is said beside the field', async () => {
   const { close, mistakes, page } = await openPage(browser);
@@ -166,6 +156,11 @@ test('a plan is edited in a form: a cycle is refused before it is sent, and the 
   const save = page.getByRole('button', { name: 'Save…' });
   assert.equal(await save.getAttribute('aria-disabled'), 'true');
   await page.getByLabel('wiki after mail').uncheck();
+  const port = page.getByLabel('and this TCP port').first();
+  await port.fill('99999');
+  await page.getByText('A port is from 1 to 65535.').waitFor();
+  assert.equal(await save.getAttribute('aria-disabled'), 'true');
+  await port.fill('');
   await page.getByLabel('Priority of wiki').selectOption('1');
   await page.getByText('plan office: changed').waitFor();
   await shoot(page, 'plan-form');

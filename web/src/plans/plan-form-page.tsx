@@ -28,7 +28,7 @@ import { canManage } from '#/shared/what-may-be-done.ts';
 import { ChangesList } from './changes-list.tsx';
 import { cycleIn } from './plan-order.ts';
 import { PlanPicture } from './plan-picture.tsx';
-import { VmFields } from './vm-fields.tsx';
+import { VmFields, wrongHealth } from './vm-fields.tsx';
 
 const TYPING_MS = 400;
 const DEFAULT_PRIORITY = 3;
@@ -78,18 +78,23 @@ function PlanForm({ first, members }: { first: PlanFile; members: readonly Membe
   const name = first.plan.name;
   const vms = members.map((member) => settingsOf(file, member, members));
   const cycle = cycleIn(vms.map((vm) => ({ name: vm.name, dependsOn: vm.dependsOn })));
+  const wrong =
+    cycle === undefined
+      ? vms.map((vm) => wrongHealth(vm.settings)).find((one) => one !== undefined)
+      : `These wait for each other: ${cycle.join(' after ')}.`;
   const look = useQuery({
     queryKey: ['POST /api/v1/plan-files', settled],
     queryFn: ({ signal }) =>
       call('POST /api/v1/plan-files', { body: { file: settled, apply: false }, signal }),
-    enabled: cycle === undefined,
+    // Of what was typed last alone: what is wrong is not sent, nor is what was wrong a moment ago.
+    enabled: wrong === undefined && file === settled,
     gcTime: 0,
   });
   const put = (key: string, change: PlanVm) =>
     setFile({ ...file, plan: { ...file.plan, vms: { ...file.plan.vms, [key]: change } } });
   const isWrong = look.data?.problems.some((problem) => problem.severity === 'error') === true;
   const whyNot =
-    (cycle === undefined ? undefined : `These wait for each other: ${cycle.join(' after ')}.`) ??
+    wrong ??
     (file !== settled || look.data === undefined ? 'It is being checked.' : undefined) ??
     (isWrong ? 'What is found has to be put right first.' : undefined);
   return (

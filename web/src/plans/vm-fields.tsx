@@ -11,7 +11,6 @@ import {
   HelperText,
   HelperTextItem,
 } from '@patternfly/react-core';
-import { useState } from 'react';
 import type { PlanVm } from '#/api/types.ts';
 import { TextField } from '#/shared/text-field.tsx';
 import type { FormVm } from './plan-form-page.tsx';
@@ -114,14 +113,8 @@ function Health({ onChange, vm }: { vm: FormVm; onChange: (health: Probes) => vo
   const tcp = probes.find((probe) => probe.kind === 'tcp');
   const others = probes.filter((probe) => probe !== tcp);
   const more = probes.length - (hasAgent ? 1 : 0) - (tcp === undefined ? 0 : 1);
-  const [portText, setPortText] = useState(tcp === undefined ? '' : String(tcp.port));
-  const isWrongPort = portText !== '' && !isPort(Number(portText));
-  const port = (text: string) => {
-    const number = Number(text);
-    setPortText(text);
-    if (text === '') onChange(others);
-    else if (isPort(number)) onChange([...others, { ...tcp, kind: 'tcp', port: number }]);
-  };
+  const port = (text: string) =>
+    onChange(text === '' ? others : [...others, { ...tcp, kind: 'tcp', port: Number(text) }]);
   return (
     <Flex gap={{ default: 'gapMd' }} alignItems={{ default: 'alignItemsFlexEnd' }}>
       <Checkbox
@@ -137,13 +130,19 @@ function Health({ onChange, vm }: { vm: FormVm; onChange: (health: Probes) => vo
         id={`${vm.uuid}-tcp`}
         label="and this TCP port"
         type="number"
-        value={portText}
-        wrong={isWrongPort ? 'A port is from 1 to 65535.' : undefined}
+        value={tcp === undefined ? '' : String(tcp.port)}
+        wrong={wrongHealth(vm.settings)}
         help={more > 0 ? `and ${more} more in the file` : undefined}
         onChange={port}
       />
     </Flex>
   );
+}
+
+/** Checked here, so that nothing wrong is sent. */
+export function wrongHealth({ health = [] }: PlanVm): string | undefined {
+  const isWrong = health.some((probe) => probe.kind === 'tcp' && !isPort(probe.port));
+  return isWrong ? `A port is from 1 to ${PORT_MAX}.` : undefined;
 }
 
 function isPort(number: number): boolean {
