@@ -19,7 +19,8 @@ export type BuildOptions = {
 };
 
 const ARCHITECTURES: Record<string, Architecture> = { x64: 'amd64', arm64: 'arm64' };
-const LEVEL = 19;
+/** The highest take minutes on two busy cores. */
+const LEVEL = 9;
 const QUICK_LEVEL = 1;
 /** What Debian takes for the version of a package without a revision. */
 const VERSION = /^[0-9][0-9A-Za-z.+~]*$/;

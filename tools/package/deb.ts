@@ -35,7 +35,7 @@ export type DebPackage = {
 export type DebOptions = {
   outDirectory: string;
   epochSeconds: number;
-  /** zstd's level: 19 for what is handed out, 1 for tests. */
+  /** zstd's level: 9 for what is handed out, 1 for tests. */
   level: number;
 };
 
