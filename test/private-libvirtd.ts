@@ -156,7 +156,9 @@ class Daemon implements PrivateLibvirtd {
 
   async killQemu(domainName: string): Promise<void> {
     const pid = await readFile(join(this.#root, 'run/qemu', `${domainName}.pid`), 'utf8');
-    await this.run('kill', ['-9', pid.trim()]);
+    // Its monitor is gone before its images are let go of, and who starts the VM anew then finds them locked.
+    const gone = 'while [ -e /proc/$1/status ] && ! grep -q "^State:.Z" /proc/$1/status; do sleep 0.01; done';
+    await this.run('sh', ['-c', `kill -9 $1; ${gone} 2>/dev/null`, 'sh', pid.trim()]);
   }
 
   async killDaemon(): Promise<void> {

@@ -21,7 +21,8 @@ import { startPrivateLibvirtd, type PrivateLibvirtd } from '#test/private-libvir
 
 const REPLICA_ID = 'replica-1';
 const KEYS = ['vda', 'vdb'];
-const WAIT_MS = 30_000;
+/** A machine whose processors are taken away for half of the time needs minutes for a first copy. */
+const WAIT_MS = 120_000;
 
 type Line = Record<string, unknown>;
 
@@ -235,7 +236,9 @@ test('libvirt is found again, and a killed QEMU is compared', async () => {
   await nextPoint();
   await daemon.killQemu('web');
   while ((await domain.getState()).state !== 'shutoff') await systemClock.sleep(10);
-  domain = await domain.start();
+  domain = await domain.start().catch(async (error: unknown) => {
+    throw new Error(await daemon.run('tail', ['/var/log/libvirt/qemu/web.log']), { cause: error });
+  });
   await agent.said('replication.compared');
 });
 
