@@ -180,7 +180,7 @@ test('what speaks against protecting a VM is said before anything is changed', a
   await t.test('a VM that is protected there already', async () => {
     await west.api('POST', '/protections', LEDGER);
     const refused = west.api('POST', '/protections', LEDGER);
-    await assert.rejects(refused, { code: 'already_exists', hint: /antipode unprotect ledger/ });
+    await assert.rejects(refused, { code: 'already_exists', hint: /antipode set ledger --rpo/ });
   });
 });
 
