@@ -16,6 +16,9 @@ import type { PeerIdentity } from '#/wire/transport.ts';
 
 export const DISK = { key: 'vda', bytes: 512 * 4096 };
 export const VM = { uuid: '11111111-2222-4333-8444-555555555555', name: 'ledger' };
+/** The moments of tests are of 1970, and compaction would merge their points away whenever it comes by. */
+const FOR_EVER_MS = 10_000_000_000_000;
+const SAID_MS = 120_000;
 const SERVER: PeerIdentity = { siteId: 'east', role: 'replication-server', id: 'server-1' };
 const west = await createAuthority('west');
 const east = await createAuthority('east');
@@ -109,11 +112,18 @@ export class RealServer {
   /** Waits for a line of the log. */
   async said(event: string): Promise<Record<string, unknown>> {
     const child = this.#child!;
-    for (;;) {
-      const at = this.lines.findIndex((line) => line['event'] === event);
-      if (at >= 0) return this.lines.splice(at, 1)[0]!;
-      if (child.exitCode !== null) assert.fail(`no ${event}: ${JSON.stringify(this.lines)}`);
-      await Promise.race([once(child, 'said'), once(child, 'exit')]);
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), SAID_MS);
+    try {
+      for (;;) {
+        const at = this.lines.findIndex((line) => line['event'] === event);
+        if (at >= 0) return this.lines.splice(at, 1)[0]!;
+        const isOver = child.exitCode !== null || limit.signal.aborted;
+        if (isOver) assert.fail(`no ${event}: ${JSON.stringify(this.lines)}`);
+        await Promise.race([once(child, 'said'), once(child, 'exit'), once(limit.signal, 'abort')]);
+      }
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -155,7 +165,7 @@ export function replicaOrder(epoch = 1): ServerOrders['replicas'][number] {
     vm_name: VM.name,
     source_site_id: 'west',
     epoch,
-    retention: { keep_all_ms: 3_600_000, tiers: [{ every_ms: 3_600_000, for_ms: 86_400_000 }] },
+    retention: { keep_all_ms: FOR_EVER_MS, tiers: [] },
   };
 }
 
