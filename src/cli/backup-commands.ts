@@ -25,7 +25,7 @@ export function registerBackupCommands(program: Command): void {
   });
   examples(backup, [
     'antipode backup --out /srv/backup/west.apbackup --passphrase-file /root/backup.passphrase',
-    'openssl rand -base64 24 > /root/backup.passphrase',
+    '(umask 077; openssl rand -base64 24 > /root/backup.passphrase)',
   ]);
   const again = withFiles(
     program

@@ -246,6 +246,11 @@ export const Bookmark = Type.Object(
 export type Bookmark = Static<typeof Bookmark>;
 export const BOOKMARKS_MAX = 100;
 
+/** Its end is still to come, or it has none. */
+export function isLasting({ until_ms: untilMs }: Bookmark, nowMs: number): boolean {
+  return untilMs === null || untilMs > nowMs;
+}
+
 /** A replica that a replication server is to keep, and who may write it. */
 export const ReplicaOrder = Type.Object(
   {

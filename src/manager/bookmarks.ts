@@ -6,7 +6,7 @@
  * I7: a point is said to be kept when its server says so, not when it was asked.
  */
 import type { BookmarkRequest, BookmarkView } from '#/api/replicas.ts';
-import { BOOKMARKS_MAX, type Bookmark } from '#/control/orders.ts';
+import { BOOKMARKS_MAX, isLasting, type Bookmark } from '#/control/orders.ts';
 import { Failure } from '#/lib/failure.ts';
 import type { Context } from './context.ts';
 import { listReplicas, putBookmarks, type ReplicaRecord } from './store/replica-store.ts';
@@ -41,9 +41,7 @@ export class Bookmarks {
     const after = await this.#put(replica, {
       message: `recovery point ${sequence} of ${replica.vm_name} is bookmarked as "${name}"`,
       change: (before) => {
-        const others = before.filter(
-          (one) => one.sequence !== sequence && (one.until_ms === null || one.until_ms > nowMs),
-        );
+        const others = before.filter((one) => one.sequence !== sequence && isLasting(one, nowMs));
         if (others.length < BOOKMARKS_MAX) return [...others, bookmark];
         throw new Failure(
           'limit_exceeded',
@@ -93,10 +91,10 @@ export function bookmarkViews({ clock, inventory }: Context, replica: ReplicaRec
   const { report } = inventory.replicaReport(replica.server_id, replica.id);
   const kept = new Set(report?.bookmarked);
   const there = new Set(report?.points.map(({ sequence }) => sequence));
-  const stateOf = ({ sequence, until_ms: untilMs }: Bookmark): BookmarkView['state'] => {
-    if (report !== undefined && !there.has(sequence)) return 'gone';
-    if (untilMs !== null && untilMs <= clock.now()) return 'ended';
-    return kept.has(sequence) ? 'kept' : 'asked';
+  const stateOf = (bookmark: Bookmark): BookmarkView['state'] => {
+    if (report !== undefined && !there.has(bookmark.sequence)) return 'gone';
+    if (!isLasting(bookmark, clock.now())) return 'ended';
+    return kept.has(bookmark.sequence) ? 'kept' : 'asked';
   };
   return replica.bookmarks
     .map((bookmark) => ({ ...bookmark, state: stateOf(bookmark) }))

@@ -6,6 +6,7 @@
  */
 import type { ReplicaChange, ReplicaChanged, RetentionQuestion } from '#/api/peer.ts';
 import type { PointsLost } from '#/api/protections.ts';
+import { isLasting } from '#/control/orders.ts';
 import { Failure } from '#/lib/failure.ts';
 import { wantedPoints } from '#/lib/wanted-points.ts';
 import type { Context } from './context.ts';
@@ -49,6 +50,7 @@ export async function pointsLost(
   question: RetentionQuestion,
 ): Promise<PointsLost> {
   const { clock, inventory } = context;
+  const nowMs = clock.now();
   const replica = await find(context, siteId, question.protection_id);
   const { report } = inventory.replicaReport(replica.server_id, replica.id);
   const points = (report?.points ?? []).map(({ moment_ms: momentMs, sequence }) => ({ momentMs, sequence }));
@@ -56,9 +58,9 @@ export async function pointsLost(
   const policy = {
     keepAllMs,
     tiers: tiers.map((tier) => ({ everyMs: tier.every_ms, forMs: tier.for_ms })),
-    kept: replica.bookmarks.map(({ sequence }) => sequence),
+    kept: replica.bookmarks.filter((one) => isLasting(one, nowMs)).map(({ sequence }) => sequence),
   };
-  const wanted = wantedPoints(points, policy, clock.now());
+  const wanted = wantedPoints(points, policy, nowMs);
   const lost = points.filter(({ sequence }) => !wanted.has(sequence));
   return {
     looked_at: points.length,

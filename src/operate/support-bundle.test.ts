@@ -1,7 +1,7 @@
 /** A bundle in which secrets were planted wherever it looks. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -40,6 +40,7 @@ test('no secret is in a bundle, wherever it was planted, and the manifest says w
         return { told, plain: told.join('\n'), password: SECRET };
       },
     });
+    assert.equal((await stat(path)).mode & 0o777, 0o600);
     const out = join(directory, 'out');
     execFileSync('mkdir', [out]);
     execFileSync('tar', ['-xzf', path, '-C', out]);

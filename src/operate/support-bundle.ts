@@ -5,7 +5,7 @@
  * texts whatever looks like a secret is struck out; every part has its bound; the manifest says what is not there.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { describe, Failure } from '#/lib/failure.ts';
@@ -73,6 +73,7 @@ export async function makeBundle(path: string, sources: BundleSources): Promise<
     await writeFile(join(root, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
     const archive = join(directory, 'archive');
     await run('tar', ['-czf', archive, '-C', directory, name]);
+    await chmod(archive, 0o600);
     await rename(archive, path);
     return manifest;
   } finally {

@@ -1,5 +1,5 @@
 /** The newest orders, looked up by replica. */
-import type { ReplicaOrder, ServerOrders } from '#/control/orders.ts';
+import { isLasting, type ReplicaOrder, type ServerOrders } from '#/control/orders.ts';
 import type { RetentionPolicy } from '#/replica/replica.ts';
 
 export class OrderBook {
@@ -22,7 +22,7 @@ export class OrderBook {
   /** Sequences of the points that are kept whatever their age. */
   bookmarked(replicaId: string, nowMs: number): number[] {
     return (this.#replicas.get(replicaId)?.bookmarks ?? [])
-      .filter(({ until_ms: untilMs }) => untilMs === null || untilMs > nowMs)
+      .filter((bookmark) => isLasting(bookmark, nowMs))
       .map(({ sequence }) => sequence);
   }
 

@@ -1,6 +1,6 @@
 /** Backup and restore of real managers, between databases, and after a site went on without its backup. */
 import assert from 'node:assert/strict';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Page } from '#/api/common.ts';
@@ -26,6 +26,7 @@ import { atOneMoment, tableLines, type BackupLine } from './dump.ts';
 import { restoreBackup, UNFINISHED } from './restore.ts';
 
 const passphrase = 'correct horse battery staple';
+const NOBODY = 65_534;
 
 async function backUp(site: TestSite): Promise<string> {
   const path = join(site.directory, 'site.apbackup');
@@ -88,11 +89,18 @@ test('from SQLite to PostgreSQL and back: every row as it was, but what only hel
   await makeBackup(config, { path: back, passphrase, nowMs: 2 });
   const home = join(east.directory, 'home');
   const sqlite = `sqlite:${join(home, 'manager.db')}`;
+  // A manager of a package has a user of its own, and a restore is root's.
+  await mkdir(home);
+  await chown(home, NOBODY, NOBODY);
   await restoreBackup(
     { ...config, dataDirectory: home, databaseUrl: sqlite },
     { path: back, passphrase, nowMs: 3 },
   );
   assert.deepEqual((await rowsOf(sqlite)).get('replicas'), before.get('replicas'));
+  for (const name of await readdir(home)) {
+    const { gid, uid } = await stat(join(home, name));
+    assert.deepEqual([name, uid, gid], [name, NOBODY, NOBODY]);
+  }
 });
 
 function keyOf(site: TestSite): Promise<string> {

@@ -5,7 +5,7 @@
  * Invariants: the whole file is read and believed before anything is written; a database with anything in it is not
  * touched; a restore that was killed leaves none, and a manager that refuses to start until it is repeated.
  */
-import { access, mkdir, open, rename, rm } from 'node:fs/promises';
+import { access, chown, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Check } from 'typebox/value';
 import { sql, type Transaction } from 'kysely';
@@ -64,6 +64,8 @@ export async function restoreBackup(
     });
   }
   for (const [name, text] of files) await writeSecretFile(join(config.dataDirectory, name), text);
+  const written = [...files.keys()].map((name) => join(config.dataDirectory, name));
+  await giveToOwner(config.dataDirectory, [...written, ...place.files]);
   await rm(marker);
   return { site_name: head.site_name, created_ms: head.created_ms, ...counts };
 }
@@ -230,8 +232,22 @@ class Place {
     return filled;
   }
 
+  /** Of SQLite: a database is somebody's as any file is. */
+  get files(): string[] {
+    return this.#kind === 'sqlite' ? [this.#path] : [];
+  }
+
   get #path(): string {
     return this.#url.slice('sqlite:'.length);
+  }
+}
+
+/** A restore is root's, and the manager may have a user of its own: whom its directory belongs to. */
+async function giveToOwner(directory: string, paths: readonly string[]): Promise<void> {
+  const { gid, uid } = await stat(directory);
+  for (const path of paths) {
+    const own = await stat(path);
+    if (own.uid !== uid || own.gid !== gid) await chown(path, uid, gid);
   }
 }
 

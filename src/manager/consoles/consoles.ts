@@ -248,13 +248,13 @@ export class Consoles {
     const { address, by, name: actor } = one.who;
     const seconds = Math.round((clock.now() - one.openedMs) / 1000);
     const subject = `vm=${one.job.request.name} host=${one.host.name} seconds=${seconds}: ${why}`;
-    await this.#audit.end(
-      { actor, by, address, action: 'console closed', subject, reason: null },
-      'ok',
-      null,
-    );
-    await dropTask(db, one.id);
-    changes.notify('orders');
+    try {
+      const action = 'console closed';
+      await this.#audit.end({ actor, by, address, action, subject, reason: null }, 'ok', null);
+    } finally {
+      await dropTask(db, one.id);
+      changes.notify('orders');
+    }
   }
 }
 

@@ -16,8 +16,8 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0007-alarms': alarms,
   '0008-alarm-notices': alarmNotices,
   '0009-audit': audit,
-  '0011-protection-changes': protectionChanges,
-  '0011b-bookmarks': bookmarks,
+  '0010-protection-changes': protectionChanges,
+  '0011-bookmarks': bookmarks,
 };
 
 /** A number that rises with every row and is never used again. */
